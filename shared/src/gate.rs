@@ -1,0 +1,226 @@
+//! The gate: nothing leaves before the rows it depends on are on disk.
+//!
+//! An engine collects row operations in an *open batch* and queues every output behind it.
+//! [`Gate::poll`] hands the batch out as a commit and releases outputs from the front of the
+//! queue while their batch is committed, so an output also waits for everything queued before
+//! it: XMPP counts by order.
+//!
+//! One batch is out at a time. What gathers meanwhile goes into the next one, so a slow disk
+//! makes bigger commits and not a longer queue of them.
+//!
+//! **Invariant:** a [`DurableCount`] is a number of stanzas whose rows, and the counter itself,
+//! are committed. Only this file can make one.
+
+use crate::sm::Handled;
+use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+
+/// The number of a batch. Batches are committed in this order.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+pub struct BatchNo(pub u64);
+
+/// A count of handled stanzas that may be told to the peer (XEP-0198 §4 `h`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DurableCount(Handled);
+
+impl DurableCount {
+    /// The number for the `h` attribute.
+    pub fn handled(self) -> Handled {
+        self.0
+    }
+}
+
+/// What [`Gate::poll`] hands out.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Released<O, E> {
+    /// Rows to write, all or none.
+    Commit(BatchNo, Vec<O>),
+    /// An effect whose rows are on disk.
+    Effect(E),
+}
+
+/// Orders effects `E` behind row operations `O`; `K` names the streams whose counters it keeps.
+#[derive(Clone, Debug)]
+pub struct Gate<K, O, E> {
+    open: Vec<O>,
+    open_counts: Vec<(K, Handled)>,
+    in_flight: Option<(BatchNo, Vec<(K, Handled)>)>,
+    next: BatchNo,
+    committed: BatchNo,
+    queue: VecDeque<(BatchNo, E)>,
+    durable: Vec<(K, Handled)>,
+}
+
+impl<K: Copy + PartialEq, O, E> Default for Gate<K, O, E> {
+    fn default() -> Self {
+        Self {
+            open: Vec::new(),
+            open_counts: Vec::new(),
+            in_flight: None,
+            next: BatchNo(1),
+            committed: BatchNo(0),
+            queue: VecDeque::new(),
+            durable: Vec::new(),
+        }
+    }
+}
+
+impl<K: Copy + PartialEq, O, E> Gate<K, O, E> {
+    /// Adds a row operation to the open batch.
+    pub fn write(&mut self, op: O) {
+        self.open.push(op);
+    }
+
+    /// Says that the open batch holds the counter `handled` of stream `key` and the rows of
+    /// every stanza it counts.
+    pub fn count(&mut self, key: K, handled: Handled) {
+        self.open_counts.push((key, handled));
+    }
+
+    /// Starts a stream's counter at a number that was loaded from the store.
+    pub fn load_count(&mut self, key: K, handled: Handled) {
+        set(&mut self.durable, key, handled);
+    }
+
+    /// Forgets a stream's counter.
+    pub fn forget(&mut self, key: K) {
+        self.durable.retain(|(other, _)| *other != key);
+        self.open_counts.retain(|(other, _)| *other != key);
+        if let Some((_, counts)) = &mut self.in_flight {
+            counts.retain(|(other, _)| *other != key);
+        }
+    }
+
+    /// Queues an effect behind everything written and queued so far.
+    pub fn effect(&mut self, effect: E) {
+        let after = match (&self.in_flight, self.open.is_empty()) {
+            (_, false) => self.next,
+            (Some((no, _)), true) => *no,
+            (None, true) => self.committed,
+        };
+        self.queue.push_back((after, effect));
+    }
+
+    /// The next commit or released effect; `None` when all that is left waits for the disk.
+    pub fn poll(&mut self) -> Option<Released<O, E>> {
+        if self.in_flight.is_none() && !self.open.is_empty() {
+            let no = self.next;
+            self.next = BatchNo(no.0 + 1);
+            self.in_flight = Some((no, std::mem::take(&mut self.open_counts)));
+            return Some(Released::Commit(no, std::mem::take(&mut self.open)));
+        }
+        let (after, _) = self.queue.front()?;
+        if *after > self.committed {
+            return None;
+        }
+        self.queue.pop_front().map(|(_, effect)| Released::Effect(effect))
+    }
+
+    /// The store has this batch. A number that is not out is ignored: it is late news.
+    pub fn committed(&mut self, no: BatchNo) {
+        let Some((out, _)) = &self.in_flight else { return };
+        if *out != no {
+            return;
+        }
+        if let Some((no, counts)) = self.in_flight.take() {
+            self.committed = no;
+            for (key, handled) in counts {
+                set(&mut self.durable, key, handled);
+            }
+        }
+    }
+
+    /// What may be told the peer about this stream.
+    pub fn durable(&self, key: K) -> DurableCount {
+        let found = self.durable.iter().find(|(other, _)| *other == key);
+        DurableCount(found.map_or(Handled::ZERO, |(_, handled)| *handled))
+    }
+
+    /// Drops queued effects for which the test holds: their connection is gone.
+    pub fn discard(&mut self, mut test: impl FnMut(&E) -> bool) {
+        self.queue.retain(|(_, effect)| !test(effect));
+    }
+
+    /// Whether nothing waits: no batch open or out, no effect queued.
+    pub fn is_idle(&self) -> bool {
+        self.open.is_empty() && self.in_flight.is_none() && self.queue.is_empty()
+    }
+}
+
+fn set<K: Copy + PartialEq>(counts: &mut Vec<(K, Handled)>, key: K, handled: Handled) {
+    match counts.iter_mut().find(|(other, _)| *other == key) {
+        Some((_, count)) => *count = handled,
+        None => counts.push((key, handled)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Released::{Commit, Effect};
+
+    type TestGate = Gate<u8, char, &'static str>;
+
+    #[test]
+    fn an_effect_waits_for_the_rows_before_it() {
+        let mut gate = TestGate::default();
+        gate.write('a');
+        gate.effect("needs a");
+        assert_eq!(gate.poll(), Some(Commit(BatchNo(1), vec!['a'])));
+        assert_eq!(gate.poll(), None);
+        gate.committed(BatchNo(1));
+        assert_eq!(gate.poll(), Some(Effect("needs a")));
+        assert!(gate.is_idle());
+    }
+
+    #[test]
+    fn an_effect_without_rows_waits_only_for_what_is_queued_before_it() {
+        let mut gate = TestGate::default();
+        gate.effect("free");
+        assert_eq!(gate.poll(), Some(Effect("free")));
+        gate.write('a');
+        gate.effect("needs a");
+        assert!(matches!(gate.poll(), Some(Commit(..))));
+        gate.effect("queued behind");
+        assert_eq!(gate.poll(), None);
+        gate.committed(BatchNo(1));
+        assert_eq!((gate.poll(), gate.poll()), (Some(Effect("needs a")), Some(Effect("queued behind"))));
+    }
+
+    #[test]
+    fn rows_gather_while_a_batch_is_out() {
+        let mut gate = TestGate::default();
+        gate.write('a');
+        assert_eq!(gate.poll(), Some(Commit(BatchNo(1), vec!['a'])));
+        gate.write('b');
+        gate.effect("needs b");
+        gate.write('c');
+        assert_eq!(gate.poll(), None);
+        gate.committed(BatchNo(1));
+        assert_eq!(gate.poll(), Some(Commit(BatchNo(2), vec!['b', 'c'])));
+        assert_eq!(gate.poll(), None);
+        gate.committed(BatchNo(1));
+        assert_eq!(gate.poll(), None, "a commit reported twice is old news");
+        gate.committed(BatchNo(2));
+        assert_eq!(gate.poll(), Some(Effect("needs b")));
+    }
+
+    #[test]
+    fn a_count_is_durable_with_its_batch_and_not_before() {
+        let mut gate = TestGate::default();
+        gate.load_count(7, Handled(3));
+        gate.write('a');
+        gate.count(7, Handled(4));
+        let _ = gate.poll();
+        gate.write('b');
+        gate.count(7, Handled(5));
+        assert_eq!(gate.durable(7).handled(), Handled(3));
+        gate.committed(BatchNo(1));
+        assert_eq!(gate.durable(7).handled(), Handled(4));
+        assert_eq!(gate.durable(8).handled(), Handled(0));
+        gate.forget(7);
+        let _ = gate.poll();
+        gate.committed(BatchNo(2));
+        assert_eq!(gate.durable(7).handled(), Handled(0), "a forgotten stream stays forgotten");
+    }
+}

@@ -1,0 +1,51 @@
+//! Namespaces, each named once.
+
+/// RFC 6120 §4.8.2
+pub const CLIENT: &str = "jabber:client";
+/// RFC 7395 §3.3.1
+pub const FRAMING: &str = "urn:ietf:params:xml:ns:xmpp-framing";
+/// RFC 6120 §4.8.1
+pub const STREAMS: &str = "http://etherx.jabber.org/streams";
+/// RFC 6120 §4.9.2
+pub const STREAM_ERRORS: &str = "urn:ietf:params:xml:ns:xmpp-streams";
+/// RFC 6120 §8.3.2
+pub const STANZA_ERRORS: &str = "urn:ietf:params:xml:ns:xmpp-stanzas";
+/// RFC 6120 §6
+pub const SASL: &str = "urn:ietf:params:xml:ns:xmpp-sasl";
+/// RFC 6120 §7
+pub const BIND: &str = "urn:ietf:params:xml:ns:xmpp-bind";
+/// RFC 3921 §3: kept optional for clients that look for it.
+pub const SESSION: &str = "urn:ietf:params:xml:ns:xmpp-session";
+/// XEP-0198
+pub const SM: &str = "urn:xmpp:sm:3";
+/// XEP-0077
+pub const REGISTER: &str = "jabber:iq:register";
+/// XEP-0077 §3
+pub const REGISTER_FEATURE: &str = "http://jabber.org/features/iq-register";
+/// XEP-0184
+pub const RECEIPTS: &str = "urn:xmpp:receipts";
+/// XEP-0333
+pub const MARKERS: &str = "urn:xmpp:chat-markers:0";
+/// XEP-0359
+pub const STANZA_ID: &str = "urn:xmpp:sid:0";
+/// XEP-0203
+pub const DELAY: &str = "urn:xmpp:delay";
+/// XEP-0085
+pub const CHAT_STATES: &str = "http://jabber.org/protocol/chatstates";
+/// XEP-0280
+pub const CARBONS: &str = "urn:xmpp:carbons:2";
+/// XEP-0297
+pub const FORWARD: &str = "urn:xmpp:forward:0";
+/// XEP-0334
+pub const HINTS: &str = "urn:xmpp:hints";
+/// XEP-0030
+pub const DISCO_INFO: &str = "http://jabber.org/protocol/disco#info";
+/// XEP-0030
+pub const DISCO_ITEMS: &str = "http://jabber.org/protocol/disco#items";
+/// XEP-0199
+pub const PING: &str = "urn:xmpp:ping";
+/// RFC 6121 §2
+pub const ROSTER: &str = "jabber:iq:roster";
+/// Ours: the intermediate receipt (R07). A message that carries `<accept/>` is answered with a
+/// message from the own account holding `<accepted origin-id='…' stanza-id='…'/>`.
+pub const ACCEPTED: &str = "urn:counterfoil:accepted:0";
