@@ -1,0 +1,78 @@
+//! What the views know of everything below them: one handle, commands in, events out, pages of
+//! history on request.
+
+use shared::client::rows::{ConversationRow, MessageRow};
+use shared::client::{Command, Event, LinkState};
+use shared::jid::BareJid;
+use std::rc::Rc;
+
+/// Why the stores cannot be used, in words for a person through an i18n key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StoreFault {
+    /// The browser keeps nothing here (private window, disabled storage).
+    Unavailable,
+    /// The disk or the browser's quota is full.
+    Full,
+    /// Another tab holds a newer version of the app.
+    NewerVersion,
+    /// Anything else.
+    Broken,
+}
+
+/// Everything below the views. One per signed-in account and tab; cheap to clone.
+#[derive(Clone)]
+pub struct Client(pub(crate) Rc<dyn Backend>);
+
+/// What a driver offers the views. `driver::open` makes one.
+pub(crate) trait Backend {
+    fn account(&self) -> BareJid;
+    fn command(&self, command: Command);
+    fn subscribe(&self, listener: Box<dyn Fn(&Event)>);
+    fn link(&self) -> LinkState;
+    fn conversations(&self) -> futures::future::LocalBoxFuture<'static, Result<Vec<ConversationRow>, StoreFault>>;
+    fn page(
+        &self,
+        conversation: BareJid,
+        before: Option<u64>,
+        limit: u32,
+    ) -> futures::future::LocalBoxFuture<'static, Result<Vec<MessageRow>, StoreFault>>;
+}
+
+impl Client {
+    /// Whose client it is.
+    pub fn account(&self) -> BareJid {
+        self.0.account()
+    }
+
+    /// Hands a user's act to the engine, in this tab or in the one that leads. Kept and handed
+    /// over again until the engine has taken it.
+    pub fn command(&self, command: Command) {
+        self.0.command(command);
+    }
+
+    /// Calls back for every event, as long as the tab lives.
+    pub fn subscribe(&self, listener: impl Fn(&Event) + 'static) {
+        self.0.subscribe(Box::new(listener));
+    }
+
+    /// The newest known state of the connection.
+    pub fn link(&self) -> LinkState {
+        self.0.link()
+    }
+
+    /// Every conversation, newest first.
+    pub async fn conversations(&self) -> Result<Vec<ConversationRow>, StoreFault> {
+        self.0.conversations().await
+    }
+
+    /// Up to `limit` messages of a conversation in timeline order, the newest that stand before
+    /// `before` (an order), or the newest of all.
+    pub async fn page(
+        &self,
+        conversation: BareJid,
+        before: Option<u64>,
+        limit: u32,
+    ) -> Result<Vec<MessageRow>, StoreFault> {
+        self.0.page(conversation, before, limit).await
+    }
+}
