@@ -1,5 +1,6 @@
 //! placeholder
 pub mod client;
+pub mod entropy;
 pub mod gate;
 pub mod id;
 pub mod jid;
