@@ -127,9 +127,9 @@ impl<T> Window<T> {
         self.entries.iter().map(|(number, entry)| (*number, entry))
     }
 
-    /// What waits, taken out: the stream is over.
-    pub fn into_entries(self) -> impl Iterator<Item = T> {
-        self.entries.into_iter().map(|(_, entry)| entry)
+    /// What waits, with its numbers, taken out.
+    pub fn into_numbered(self) -> Vec<(Handled, T)> {
+        self.entries.into()
     }
 }
 

@@ -61,6 +61,11 @@ impl Element {
         }
     }
 
+    /// Sets `xml:lang`.
+    pub fn set_lang(&mut self, lang: &str) {
+        self.set_attr_ns(XML, "lang", lang.to_owned());
+    }
+
     /// Takes an attribute without namespace away.
     pub fn remove_attr(&mut self, name: &str) {
         self.attributes.retain(|a| a.name != name || !a.ns.is_empty());

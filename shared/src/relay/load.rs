@@ -1,0 +1,157 @@
+//! Starting up: state is what the rows say, carried on by the log rows written since.
+
+use super::api::Counters;
+use super::link::Link;
+use super::rows::{DeviceRow, Rows, StreamRow};
+use super::stream::{Device, Sent, Stream};
+use super::transfer::Transfers;
+use super::{Config, LinkState, Phase, RelayEngine};
+use crate::entropy::Entropy;
+use crate::gate::Gate;
+use crate::id::{LinkId, StanzaSeq};
+use crate::log::{Direction, Head, LogRow};
+use crate::sm::{Handled, Window};
+use crate::time::Millis;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+impl RelayEngine {
+    /// Takes up where the store is, with the connections that outlived hibernation.
+    pub fn load(now: Millis, rows: Rows, links: Vec<(LinkId, LinkState)>, config: Config) -> Self {
+        let saved = rows.marks.transferred;
+        let noted = rows.tail.last().map(|row| row.transferred).unwrap_or_default();
+        let remembered = links.iter().map(|(_, state)| state.transferred).max().unwrap_or_default();
+        let transferred = saved.max(noted).max(remembered);
+        let mut engine = Self {
+            entropy: Entropy::new(config.seed),
+            now,
+            gate: Gate::default(),
+            account: rows.account,
+            links: BTreeMap::new(),
+            remembered: links.iter().cloned().collect(),
+            to_remember: VecDeque::new(),
+            devices: BTreeMap::new(),
+            head: Head::at(rows.last),
+            in_flight_upto: rows.last,
+            repeats: None,
+            peers: rows.peers.into_iter().collect(),
+            peers_unsaved: BTreeSet::new(),
+            transfers: Transfers::default(),
+            marks: rows.marks,
+            poisoned: false,
+            config,
+        };
+        for row in &rows.tail {
+            engine.fold(row, transferred);
+        }
+        for row in rows.devices {
+            engine.load_device(row, &rows.tail);
+        }
+        for (link, state) in links {
+            engine.load_link(link, state);
+        }
+        engine
+    }
+
+    fn fold(&mut self, row: &LogRow, transferred: StanzaSeq) {
+        if row.direction == Direction::In && row.peer_seq > StanzaSeq(0) {
+            let had = self.peers.entry(row.peer.clone()).or_default();
+            if row.peer_seq > *had {
+                *had = row.peer_seq;
+                self.peers_unsaved.insert(row.peer.clone());
+            }
+        }
+        if row.direction == Direction::Out && row.seq > transferred && row.peer != self.config.account {
+            self.transfers.push_row(&row.peer, row.seq);
+        }
+    }
+
+    fn load_device(&mut self, row: DeviceRow, tail: &[LogRow]) {
+        let now = self.now;
+        let stream = row.stream.map(|stream| restored(stream, tail, now));
+        if let Some(stream) = &stream {
+            self.marks.streams = self.marks.streams.max(stream.no);
+            self.gate.load_count(stream.no, stream.handled);
+        }
+        self.devices.insert(row.device, Device { cursor: row.cursor, last_seen: row.last_seen, stream });
+    }
+
+    /// A connection that was there before: its counters may be ahead of their rows.
+    fn load_link(&mut self, link: LinkId, state: LinkState) {
+        if let (Phase::Bound(id), Some(counters)) = (&state.phase, state.counters) {
+            self.marks.streams = self.marks.streams.max(counters.stream);
+            let now = self.now;
+            let Some(device) = self.devices.get_mut(id) else { return };
+            match &mut device.stream {
+                Some(stream) if stream.no == counters.stream => stream.take_counters(link, counters),
+                // A stream without acks has no row.
+                None if !counters.managed => {
+                    let mut stream = Stream::new(counters.stream, link, counters.next, now);
+                    stream.take_counters(link, counters);
+                    device.stream = Some(stream);
+                }
+                _ => return,
+            }
+        }
+        self.links.insert(link, Link::restore(state.phase, state.opened, state.failures));
+    }
+}
+
+impl Stream {
+    fn take_counters(&mut self, link: LinkId, counters: Counters) {
+        self.link = Some(link);
+        self.suspended = None;
+        self.managed = counters.managed;
+        self.handled = counters.handled;
+        self.next = counters.next;
+        self.carbons = counters.carbons;
+        self.unrequested = counters.unrequested;
+        self.requested = counters.requested;
+        if !counters.available {
+            self.presence = None;
+        } else if self.presence.is_none() {
+            self.presence = Some(String::new());
+        }
+        let acked = self.window.acked();
+        let entries = std::mem::take(&mut self.window).into_numbered();
+        self.window = Window::restore(acked, counters.sent, entries);
+    }
+}
+
+/// A stream from its row and from what the log says since.
+fn restored(row: StreamRow, tail: &[LogRow], now: Millis) -> Stream {
+    let since = || tail.iter().filter(|logged| logged.seq > row.noted);
+    let mut handled = row.handled;
+    let mut next = row.next;
+    let mut entries: Vec<(Handled, Sent)> =
+        row.rows.iter().map(|(number, seq)| (*number, Sent::Row(*seq))).collect();
+    entries.extend(row.stanzas.into_iter().map(|(number, text)| (number, Sent::Stanza(text))));
+    for logged in since() {
+        if let Some(source) = logged.source.as_ref().filter(|source| source.stream == row.no) {
+            handled = source.handled;
+        }
+        if let Some(sent) = logged.sent.iter().find(|sent| sent.stream == row.no) {
+            entries.push((sent.number, Sent::Row(logged.seq)));
+            next = next.max(logged.seq.next());
+        }
+    }
+    let newest = entries.iter().map(|(number, _)| number.since(row.acked)).max().unwrap_or_default();
+    let sent_max = row.sent_max.since(row.acked).max(newest);
+    let sent_max = Handled(row.acked.0.wrapping_add(sent_max));
+    Stream {
+        no: row.no,
+        link: None,
+        managed: true,
+        sm_id_hash: row.sm_id_hash,
+        handled,
+        // Stanzas that were not worth a row may have been sent up to the lease.
+        window: Window::restore(row.acked, sent_max, entries),
+        sent_max,
+        next,
+        suspended: row.suspended.or(Some(now)),
+        carbons: row.carbons,
+        presence: row.presence,
+        unrequested: 0,
+        requested: None,
+        last_sent: now,
+    }
+}

@@ -1,0 +1,276 @@
+//! Messages into the log: from the account's own devices, and from other mailboxes.
+
+use super::link::unknown;
+use super::rows::{Marks, Op};
+use super::{CallId, Effect, LogStore, RelayEngine, TransferReply, TransferRequest};
+use crate::delivery::{self, Class, Reader};
+use crate::id::{DeviceId, LinkId, StanzaSeq};
+use crate::jid::{BareJid, Jid};
+use crate::limits::{CHECKPOINT_ROWS, FRAME_BYTES_MAX, ID_BYTES_MAX, QUEUE_STANZAS_MAX};
+use crate::log::{self, Direction, LogRow, Repeats, Source};
+use crate::wire::error::{StanzaError, StreamCondition};
+use crate::wire::stanza::{self, Kind};
+use crate::wire::{Element, ns, read_frame};
+
+impl RelayEngine {
+    /// A frame from one of the account's devices.
+    pub(super) fn bound(
+        &mut self,
+        link: LinkId,
+        id: &DeviceId,
+        mut element: Element,
+        log: &dyn LogStore,
+    ) -> Result<(), StreamCondition> {
+        let Some(kind) = stanza::kind(&element) else { return self.nonza(link, id, &element, log) };
+        let Some(stream) = self.stream_mut(id) else { return Ok(()) };
+        if stream.managed {
+            // XEP-0198 §4: every stanza counts, whatever is wrong with it.
+            stream.handled = stream.handled.next();
+        }
+        // RFC 6120 §8.1.2.1: who sent it is not for the client to say.
+        element.set_attr("from", self.config.account.with_resource(id.as_str()).to_string());
+        match kind {
+            Kind::Message => self.message_out(id, element, log),
+            Kind::Presence => self.presence(id, &element, log),
+            Kind::Iq => self.iq(id, &element),
+        }
+        Ok(())
+    }
+
+    fn nonza(
+        &mut self,
+        link: LinkId,
+        id: &DeviceId,
+        element: &Element,
+        log: &dyn LogStore,
+    ) -> Result<(), StreamCondition> {
+        if element.ns != ns::SM {
+            return Err(unknown(element));
+        }
+        match element.name.as_str() {
+            "r" => self.ack_requested(link, id),
+            "a" => self.acked(id, element, log)?,
+            "enable" => self.enable(link, id, element)?,
+            "resume" => self.sm_failed(link, "unexpected-request")?,
+            _ => return Err(StreamCondition::UnsupportedStanzaType),
+        }
+        Ok(())
+    }
+
+    fn message_out(&mut self, id: &DeviceId, mut message: Element, log: &dyn LogStore) {
+        let to = match self.recipient(&message) {
+            Ok(to) => to,
+            Err(error) => return self.refuse(id, &message, error),
+        };
+        delivery::strip_forgeries(&mut message, self.config.account.domain());
+        let accept = message.child(ns::ACCEPTED, "accept").is_some();
+        message.remove_children(|child| child.ns == ns::ACCEPTED);
+        message.set_attr("to", to.to_string());
+        if delivery::class(&message) == Class::Ephemeral {
+            return self.send_ephemeral(&to, &message, log);
+        }
+        let Some(source) = self.source(id, &to, &message, accept) else { return };
+        let now = self.now;
+        let repeats = self.repeats.get_or_insert_with(|| Repeats::load(log, now));
+        if let Some(first) = repeats.find(&source, now) {
+            return self.repeated(id, first, accept, log);
+        }
+        let seq = self.head.last().next();
+        if let Some(repeats) = self.repeats.as_mut() {
+            repeats.remember(seq, now, &source, now);
+        }
+        let (stream, handled) = (source.stream, source.handled);
+        let frame = message.to_frame();
+        // What is for ourselves needs no other mailbox: it is a second row here.
+        let own = to.bare == self.config.account;
+        if !own {
+            self.transfers.push_row(&to.bare, seq);
+        }
+        self.append(Direction::Out, to.bare, StanzaSeq(0), Some(source), frame.clone(), log);
+        self.gate.count(stream, handled);
+        if own {
+            self.append_in(self.config.account.clone(), seq, frame, log);
+        }
+    }
+
+    fn recipient(&self, message: &Element) -> Result<Jid, StanzaError> {
+        // RFC 6120 §8.1.1.1: without `to`, it is for the own account.
+        let to = stanza::address(message, "to")?.unwrap_or_else(|| self.config.account.clone().into());
+        if to.bare.domain() != self.config.account.domain() {
+            return Err(StanzaError::REMOTE_SERVER_NOT_FOUND);
+        }
+        if to.bare.local().is_none() || message.attr("type") == Some("groupchat") {
+            return Err(StanzaError::SERVICE_UNAVAILABLE);
+        }
+        Ok(to)
+    }
+
+    fn source(&mut self, id: &DeviceId, to: &Jid, message: &Element, accept: bool) -> Option<Source> {
+        let stream = self.stream_mut(id)?;
+        let (no, handled) = (stream.no, stream.handled);
+        let id_attribute = message.attr("id").filter(|text| text.len() <= ID_BYTES_MAX);
+        Some(Source {
+            device: id.clone(),
+            stream: no,
+            handled,
+            origin: stanza::origin_id(message),
+            id: id_attribute.map(str::to_owned),
+            digest: log::payload_digest(to, &message.to_frame()),
+            accept,
+        })
+    }
+
+    /// A message we have had: the sender learns the first one's place, and nobody else anything.
+    fn repeated(&mut self, id: &DeviceId, first: StanzaSeq, accept: bool, log: &dyn LogStore) {
+        if !accept {
+            return;
+        }
+        let Some(row) = self.head.row(log, first) else { return };
+        let account = self.config.account.clone();
+        let reader = Reader { account: &account, device: id, carbons: false, late: false };
+        if let Some(accepted) = delivery::accepted(&row, reader) {
+            self.send_stanza(id, &accepted, true);
+        }
+    }
+
+    fn send_ephemeral(&mut self, to: &Jid, message: &Element, log: &dyn LogStore) {
+        if to.bare == self.config.account {
+            self.ephemeral_in(&message.to_frame());
+        } else {
+            self.transfers.push_ephemeral(&to.bare, message.to_frame());
+            self.start_transfers(log);
+        }
+    }
+
+    pub(super) fn refuse(&mut self, id: &DeviceId, stanza: &Element, error: StanzaError) {
+        if let Some(reply) = stanza::error_reply(stanza, error) {
+            self.send_stanza(id, &reply, true);
+        }
+    }
+
+    /// Another mailbox hands messages over.
+    pub(super) fn transfer_in(&mut self, call: CallId, request: &TransferRequest, log: &dyn LogStore) {
+        let reply = if self.account.is_none() || request.to != self.config.account {
+            TransferReply::NoSuchUser
+        } else if self.queue_is_full() {
+            TransferReply::Full
+        } else {
+            for item in &request.items {
+                self.item_in(&request.from, item.seq, &item.stanza, log);
+            }
+            TransferReply::Accepted
+        };
+        self.gate.effect(Effect::Reply(call, reply));
+    }
+
+    fn item_in(&mut self, from: &BareJid, seq: StanzaSeq, stanza: &str, log: &dyn LogStore) {
+        if seq == StanzaSeq(0) {
+            return self.ephemeral_in(stanza);
+        }
+        let had = self.peers.get(from).copied().unwrap_or_default();
+        if seq <= had {
+            return;
+        }
+        self.peers.insert(from.clone(), seq);
+        self.peers_unsaved.insert(from.clone());
+        self.append_in(from.clone(), seq, stanza.to_owned(), log);
+    }
+
+    /// What is not stored goes to the devices that are there.
+    fn ephemeral_in(&mut self, stanza: &str) {
+        let Ok(message) = read_frame(stanza, 2 * FRAME_BYTES_MAX) else { return };
+        let resource = stanza::address(&message, "to").ok().flatten().and_then(|to| to.resource);
+        let readers: Vec<DeviceId> = self
+            .devices
+            .iter()
+            .filter(|(id, _)| resource.as_deref().is_none_or(|resource| resource == id.as_str()))
+            .filter(|(_, device)| device.stream.as_ref().is_some_and(|stream| stream.presence.is_some()))
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in readers {
+            self.send_stanza(&id, &message, false);
+        }
+    }
+
+    fn queue_is_full(&self) -> bool {
+        let confirmed = self.devices.values().map(|device| device.cursor).max().unwrap_or_default();
+        self.head.last().0.saturating_sub(confirmed.0) >= QUEUE_STANZAS_MAX
+    }
+
+    pub(super) fn append_in(
+        &mut self,
+        peer: BareJid,
+        peer_seq: StanzaSeq,
+        stanza: String,
+        log: &dyn LogStore,
+    ) {
+        self.append(Direction::In, peer, peer_seq, None, stanza, log);
+    }
+
+    /// The one place where the log grows.
+    fn append(
+        &mut self,
+        direction: Direction,
+        peer: BareJid,
+        peer_seq: StanzaSeq,
+        source: Option<Source>,
+        stanza: String,
+        _log: &dyn LogStore,
+    ) {
+        let mut row = LogRow {
+            seq: self.head.last().next(),
+            at: self.now,
+            direction,
+            peer,
+            peer_seq,
+            source,
+            sent: Vec::new(),
+            transferred: self.transfers.upto(self.head.last()),
+            stanza,
+        };
+        let frames = self.fan_out(&mut row);
+        self.head.append(row.clone());
+        self.gate.write(Op::Append(row));
+        for (id, _, _) in &frames {
+            // Without acks, sent is all that can be known.
+            let Some(device) = self.devices.get_mut(id) else { continue };
+            if let Some(stream) = device.stream.as_ref().filter(|stream| !stream.managed) {
+                device.cursor = StanzaSeq(stream.next.0.saturating_sub(1));
+                self.put_device(id);
+            }
+        }
+        let readers: Vec<DeviceId> = frames.iter().map(|(id, _, _)| id.clone()).collect();
+        for (_, link, frame) in frames {
+            self.gate.effect(Effect::Frame(link, frame));
+        }
+        for id in readers {
+            self.request_ack(&id);
+        }
+        if self.head.last().0.saturating_sub(self.marks.checkpoint.0) >= CHECKPOINT_ROWS {
+            self.checkpoint();
+        }
+    }
+
+    /// Saves what a load would otherwise have to fold from ever more of the log.
+    fn checkpoint(&mut self) {
+        self.marks = Marks {
+            checkpoint: self.head.last(),
+            transferred: self.transfers.upto(self.head.last()),
+            streams: self.marks.streams,
+        };
+        for peer in std::mem::take(&mut self.peers_unsaved) {
+            let seq = self.peers.get(&peer).copied().unwrap_or_default();
+            self.gate.write(Op::PutPeer(peer, seq));
+        }
+        let streaming: Vec<DeviceId> = self
+            .devices
+            .iter()
+            .filter(|(_, device)| device.stream.as_ref().is_some_and(|stream| stream.managed))
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in streaming {
+            self.put_device(&id);
+        }
+        self.gate.write(Op::PutMarks(self.marks));
+    }
+}

@@ -1,0 +1,238 @@
+//! The mailbox engine: one account on the relay. It decides what is stored, sent and answered;
+//! the driver around it only moves frames and rows.
+//!
+//! # Driving it
+//!
+//! [`RelayEngine::load`] takes up where the store is, whether after a deploy, a crash or
+//! hibernation: there is no other way to start. Then, for everything that happens: one
+//! [`RelayEngine::handle`], followed by [`RelayEngine::poll`] until it answers
+//! [`Output::WakeAt`]. Outputs are carried out in the order they come. A commit is answered by
+//! `Committed` or `CommitFailed` before the next poll.
+//!
+//! # Invariant
+//!
+//! Nothing that tells anybody about a row leaves before that row is committed: see `gate`.
+//! A failed commit poisons the engine; what is true is in the store.
+//!
+//! # What is where
+//!
+//! `link`: a connection up to authentication. `stream`: a device's numbered stream, its window
+//! and its place in the log. `mailbox`: messages in and out of the log. `transfer`: the way to
+//! other mailboxes. `request`: IQs. `lobby`: clients that have not named their account.
+
+pub mod api;
+mod link;
+mod load;
+pub mod lobby;
+mod mailbox;
+mod request;
+pub mod rows;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod transfer;
+
+pub use api::{CallId, Config, Counters, Input, LinkState, Output, Phase, Registration};
+pub use api::{TransferItem, TransferReply, TransferRequest};
+
+use crate::entropy::Entropy;
+use crate::gate::{BatchNo, Gate, Released};
+use crate::id::{DeviceId, LinkId, StanzaSeq};
+use crate::jid::BareJid;
+use crate::limits::{AUTHENTICATION_MS_MAX, LINKS_MAX};
+use crate::log::{Head, LogStore, Repeats};
+use crate::time::Millis;
+use crate::wire::error::StreamCondition;
+use crate::wire::{Element, ns};
+use link::Link;
+use rows::{AccountRow, Marks, Op};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use stream::Device;
+use transfer::Transfers;
+
+/// One account's mailbox.
+pub struct RelayEngine {
+    config: Config,
+    now: Millis,
+    entropy: Entropy,
+    gate: Gate<u64, Op, Effect>,
+    account: Option<AccountRow>,
+    links: BTreeMap<LinkId, Link>,
+    remembered: BTreeMap<LinkId, LinkState>,
+    to_remember: VecDeque<(LinkId, LinkState)>,
+    devices: BTreeMap<DeviceId, Device>,
+    head: Head,
+    in_flight_upto: StanzaSeq,
+    repeats: Option<Repeats>,
+    peers: BTreeMap<BareJid, StanzaSeq>,
+    peers_unsaved: BTreeSet<BareJid>,
+    transfers: Transfers,
+    marks: Marks,
+    poisoned: bool,
+}
+
+/// What leaves through the gate. Counts are stamped when it is released, from what is durable.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Effect {
+    Frame(LinkId, String),
+    /// `<a h/>` of a stream.
+    Ack(LinkId, u64),
+    /// `<resumed h previd/>` of a stream.
+    Resumed(LinkId, u64, String),
+    /// `<failed h/>`, of a stream that is known but over.
+    Failed(LinkId, Option<u64>),
+    Close(LinkId, u16),
+    Transfer(TransferRequest),
+    Reply(CallId, TransferReply),
+}
+
+impl RelayEngine {
+    /// Takes one input. Never fails; afterwards poll until [`Output::WakeAt`].
+    pub fn handle(&mut self, now: Millis, input: Input<'_>, log: &dyn LogStore) {
+        if self.poisoned {
+            return;
+        }
+        // A clock that jumps back must not make a deadline negative.
+        self.now = self.now.max(now);
+        match input {
+            Input::LinkUp(link) => self.link_up(link),
+            Input::Frame(link, text) => self.frame(link, text, log),
+            Input::Binary(link) => self.close_link(link, None, 1003, log),
+            Input::LinkDown(link) => self.link_down(link),
+            Input::Transfer(call, request) => self.transfer_in(call, request, log),
+            Input::Transferred(peer, reply) => self.transferred(&peer, reply, log),
+            Input::Wake => {}
+            Input::Committed(no) => self.committed(no),
+            Input::CommitFailed(_) => return self.poison(),
+        }
+        self.on_time(log);
+        self.start_transfers(log);
+        self.note_links();
+    }
+
+    /// The next thing to do.
+    pub fn poll(&mut self) -> Output {
+        match self.gate.poll() {
+            Some(Released::Commit(no, ops)) => {
+                self.in_flight_upto = self.head.last();
+                Output::Commit(no, ops)
+            }
+            Some(Released::Effect(effect)) => self.released(effect),
+            None => match self.to_remember.pop_front() {
+                Some((link, state)) => Output::Remember(link, state),
+                None => Output::WakeAt(self.deadline()),
+            },
+        }
+    }
+
+    fn released(&self, effect: Effect) -> Output {
+        // XEP-0198 §4: h is what was handled, and handled means that it cannot be lost.
+        let h = |stream: u64| self.gate.durable(stream).handled().to_string();
+        match effect {
+            Effect::Frame(link, text) => Output::Send(link, text),
+            Effect::Ack(link, stream) => {
+                Output::Send(link, Element::new(ns::SM, "a").with_attr("h", h(stream)).to_frame())
+            }
+            Effect::Resumed(link, stream, previd) => {
+                let resumed =
+                    Element::new(ns::SM, "resumed").with_attr("h", h(stream)).with_attr("previd", previd);
+                Output::Send(link, resumed.to_frame())
+            }
+            Effect::Failed(link, stream) => {
+                let mut failed =
+                    Element::new(ns::SM, "failed").with(Element::new(ns::STANZA_ERRORS, "item-not-found"));
+                if let Some(stream) = stream {
+                    failed.set_attr("h", h(stream));
+                }
+                Output::Send(link, failed.to_frame())
+            }
+            Effect::Close(link, code) => Output::Close(link, code),
+            Effect::Transfer(request) => Output::Transfer(request),
+            Effect::Reply(call, reply) => Output::Reply(call, reply),
+        }
+    }
+
+    fn committed(&mut self, no: BatchNo) {
+        self.gate.committed(no);
+        self.head.committed(self.in_flight_upto);
+    }
+
+    /// The store failed: nothing that is only in memory may be believed or told any more.
+    fn poison(&mut self) {
+        self.poisoned = true;
+        self.gate = Gate::default();
+        self.to_remember.clear();
+        for (link, _) in std::mem::take(&mut self.links) {
+            self.gate.effect(Effect::Frame(link, StreamCondition::InternalServerError.element().to_frame()));
+            self.gate.effect(Effect::Close(link, 1011));
+        }
+    }
+
+    fn link_up(&mut self, link: LinkId) {
+        if self.links.len() >= LINKS_MAX {
+            self.gate.effect(Effect::Close(link, 1013));
+            return;
+        }
+        self.links.insert(link, Link::new(self.now));
+    }
+
+    fn link_down(&mut self, link: LinkId) {
+        self.remembered.remove(&link);
+        let Some(Link { phase: Phase::Bound(device), .. }) = self.links.remove(&link) else { return };
+        self.suspend(&device, link);
+    }
+
+    /// Everything that is due.
+    fn on_time(&mut self, log: &dyn LogStore) {
+        let overdue: Vec<LinkId> = self
+            .links
+            .iter()
+            .filter(|(_, link)| !matches!(link.phase, Phase::Bound(_)) && link.deadline() <= self.now)
+            .map(|(id, _)| *id)
+            .collect();
+        for link in overdue {
+            self.close_link(link, Some(StreamCondition::ConnectionTimeout), 1000, log);
+        }
+        self.streams_on_time(log);
+    }
+
+    fn deadline(&self) -> Option<Millis> {
+        if self.poisoned {
+            return None;
+        }
+        let unauthenticated = self.links.values().filter(|link| !matches!(link.phase, Phase::Bound(_)));
+        let streams = self.devices.values().filter_map(|device| device.stream.as_ref()?.deadline());
+        unauthenticated.map(Link::deadline).chain(streams).chain(self.transfers.deadline()).min()
+    }
+
+    /// Hands the driver what must outlive hibernation, where it has changed.
+    fn note_links(&mut self) {
+        let transferred = self.transfers.upto(self.head.last());
+        for (id, link) in &self.links {
+            let counters = match &link.phase {
+                Phase::Bound(device) => {
+                    self.devices.get(device).and_then(|device| device.stream.as_ref()).map(|s| s.counters())
+                }
+                _ => None,
+            };
+            let state = LinkState {
+                phase: link.phase.clone(),
+                opened: link.opened,
+                failures: link.failures,
+                counters,
+                transferred,
+            };
+            if self.remembered.get(id) != Some(&state) {
+                self.remembered.insert(*id, state.clone());
+                self.to_remember.retain(|(other, _)| other != id);
+                self.to_remember.push_back((*id, state));
+            }
+        }
+    }
+}
+
+impl Link {
+    fn deadline(&self) -> Millis {
+        self.opened.plus(AUTHENTICATION_MS_MAX)
+    }
+}

@@ -1,0 +1,141 @@
+//! IQ requests and presence of a bound device. Whatever is not understood gets its error
+//! (R59, RFC 6120 §8.2.3 and §8.4).
+
+use super::{LogStore, RelayEngine};
+use crate::id::DeviceId;
+use crate::wire::error::StanzaError;
+use crate::wire::{Element, ns, stanza};
+
+/// What the relay says of itself (XEP-0030 §3).
+const SERVER_FEATURES: [&str; 8] = [
+    ns::DISCO_INFO,
+    ns::DISCO_ITEMS,
+    ns::PING,
+    ns::CARBONS,
+    "urn:xmpp:carbons:rules:0",
+    ns::REGISTER,
+    ns::STANZA_ID,
+    ns::ACCEPTED,
+];
+
+impl RelayEngine {
+    pub(super) fn iq(&mut self, id: &DeviceId, iq: &Element) {
+        let kind = iq.attr("type").unwrap_or_default();
+        if matches!(kind, "result" | "error") {
+            return;
+        }
+        let mut children = iq.children();
+        let reply = match (kind, iq.attr("id"), children.next(), children.next()) {
+            ("get" | "set", Some(_), Some(child), None) => self.answer(id, kind, iq, child),
+            _ => Err(StanzaError::BAD_REQUEST),
+        };
+        match reply {
+            Ok(child) => {
+                let result = stanza::iq_result(iq, child);
+                self.send_stanza(id, &result, true);
+            }
+            Err(error) => self.refuse(id, iq, error),
+        }
+    }
+
+    fn answer(
+        &mut self,
+        id: &DeviceId,
+        kind: &str,
+        iq: &Element,
+        child: &Element,
+    ) -> Result<Option<Element>, StanzaError> {
+        let to = stanza::address(iq, "to")?;
+        let account = self.config.account.clone();
+        let (server, own) = match &to {
+            None => (true, true),
+            Some(jid) if jid.resource.is_some() => (false, false),
+            Some(jid) => (jid.bare.as_str() == account.domain(), jid.bare == account),
+        };
+        let domain = to.as_ref().map_or(account.domain(), |jid| jid.bare.domain());
+        if domain != account.domain() {
+            return Err(StanzaError::REMOTE_SERVER_NOT_FOUND);
+        }
+        let node = child.attr("node");
+        match (kind, child.ns.as_str(), child.name.as_str()) {
+            // XEP-0199 §4
+            ("get", ns::PING, "ping") if server || own => Ok(None),
+            ("get", ns::DISCO_INFO | ns::DISCO_ITEMS, "query") if node.is_some() && (server || own) => {
+                Err(StanzaError::ITEM_NOT_FOUND)
+            }
+            ("get", ns::DISCO_INFO, "query") if to.is_some() && own => {
+                Ok(Some(disco_info("account", "registered", &[ns::DISCO_INFO, ns::STANZA_ID, ns::CARBONS])))
+            }
+            ("get", ns::DISCO_INFO, "query") if server => {
+                Ok(Some(disco_info("server", "im", &SERVER_FEATURES)))
+            }
+            ("get", ns::DISCO_ITEMS, "query") if server || own => {
+                Ok(Some(Element::new(ns::DISCO_ITEMS, "query")))
+            }
+            // RFC 6121 §2.1.3
+            ("get", ns::ROSTER, "query") if own => Ok(Some(Element::new(ns::ROSTER, "query"))),
+            ("set", ns::CARBONS, "enable" | "disable") if own => {
+                if let Some(stream) = self.stream_mut(id) {
+                    stream.carbons = child.name == "enable";
+                }
+                Ok(None)
+            }
+            // RFC 3921 §3: nothing left to do.
+            ("set", ns::SESSION, "session") if server => Ok(None),
+            ("set", ns::BIND, "bind") if server => Err(StanzaError::NOT_ALLOWED),
+            (_, ns::REGISTER | ns::ROSTER, _) if server || own => Err(StanzaError::FEATURE_NOT_IMPLEMENTED),
+            _ => Err(StanzaError::SERVICE_UNAVAILABLE),
+        }
+    }
+
+    /// Own presence: to the account's own devices (RFC 6121 §4.2.2, §4.5.2).
+    pub(super) fn presence(&mut self, id: &DeviceId, presence: &Element, log: &dyn LogStore) {
+        let kind = presence.attr("type");
+        if presence.attr("to").is_some() || !matches!(kind, None | Some("unavailable")) {
+            // RFC 6121 §3: there are no subscriptions here.
+            if matches!(kind, Some("subscribe" | "probe")) {
+                self.refuse(id, presence, StanzaError::SERVICE_UNAVAILABLE);
+            }
+            return;
+        }
+        let available = kind.is_none();
+        let first = {
+            let Some(stream) = self.stream_mut(id) else { return };
+            let first = available && stream.presence.is_none();
+            stream.presence = available.then(|| presence.to_frame());
+            first
+        };
+        self.put_device(id);
+        let others: Vec<(DeviceId, String)> = self
+            .devices
+            .iter()
+            .filter(|(other, _)| *other != id)
+            .filter_map(|(other, device)| Some((other.clone(), device.stream.as_ref()?.presence.clone()?)))
+            .collect();
+        let bare = self.config.account.to_string();
+        for (other, _) in &others {
+            self.send_stanza(other, &presence.clone().with_attr("to", bare.as_str()), false);
+        }
+        if available {
+            self.send_stanza(id, &presence.clone().with_attr("to", bare.as_str()), false);
+        }
+        if first {
+            for (_, theirs) in others {
+                if let Ok(theirs) = crate::wire::read_frame(&theirs, crate::limits::FRAME_BYTES_MAX) {
+                    self.send_stanza(id, &theirs.with_attr("to", bare.as_str()), false);
+                }
+            }
+            self.flush(id, log);
+        }
+    }
+}
+
+fn disco_info(category: &str, kind: &str, features: &[&str]) -> Element {
+    let identity =
+        Element::new(ns::DISCO_INFO, "identity").with_attr("category", category).with_attr("type", kind);
+    let mut query = Element::new(ns::DISCO_INFO, "query").with(identity.with_attr("name", "Counterfoil"));
+    for feature in features {
+        query.push(Element::new(ns::DISCO_INFO, "feature").with_attr("var", *feature));
+    }
+    query
+}

@@ -1,0 +1,107 @@
+//! What a mailbox keeps beside its log, and the operations of one commit.
+
+use crate::id::{DeviceId, StanzaSeq};
+use crate::jid::BareJid;
+use crate::log::LogRow;
+use crate::sasl::ServerKeys;
+use crate::sm::Handled;
+use crate::time::Millis;
+use serde::{Deserialize, Serialize};
+
+/// Who the account is. Its being there is the account's being there.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AccountRow {
+    /// For SCRAM-SHA-1.
+    pub sha1: ServerKeys,
+    /// For SCRAM-SHA-256.
+    pub sha256: ServerKeys,
+    /// When it was registered.
+    pub created: Millis,
+}
+
+/// One of the account's devices.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct DeviceRow {
+    /// Its name: the resource it binds.
+    pub device: DeviceId,
+    /// It has confirmed every row up to here that is for it.
+    pub cursor: StanzaSeq,
+    /// Its stream, while that may be resumed.
+    pub stream: Option<StreamRow>,
+    /// When it was last connected.
+    pub last_seen: Millis,
+}
+
+/// A stream under stream management, as it can be taken up after a crash (XEP-0198 §5).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct StreamRow {
+    /// Its number in this mailbox; never reused.
+    pub no: u64,
+    /// SHA-256 of the SM-ID, in base64; empty if it cannot be resumed.
+    pub sm_id_hash: String,
+    /// Stanzas received and handled, as of this row.
+    pub handled: Handled,
+    /// Stanzas the device has acked.
+    pub acked: Handled,
+    /// No stanza was sent beyond this number without a newer row.
+    pub sent_max: Handled,
+    /// Log rows sent and not acked, with their numbers.
+    pub rows: Vec<(Handled, StanzaSeq)>,
+    /// Other stanzas sent and not acked, with their numbers.
+    pub stanzas: Vec<(Handled, String)>,
+    /// Log rows above this place may say more about this stream than this row does.
+    pub noted: StanzaSeq,
+    /// Read position in the log: the next row to look at.
+    pub next: StanzaSeq,
+    /// Since when it has no connection.
+    pub suspended: Option<Millis>,
+    /// Carbons are on (XEP-0280).
+    pub carbons: bool,
+    /// It has sent available presence, this one.
+    pub presence: Option<String>,
+}
+
+/// What a load need not fold from the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Marks {
+    /// Streams and peers are saved as of this place.
+    pub checkpoint: StanzaSeq,
+    /// Every own message up to here had reached its recipient's mailbox.
+    pub transferred: StanzaSeq,
+    /// Highest stream number given.
+    pub streams: u64,
+}
+
+/// One change. The operations of a batch are applied in order and all or none.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Op {
+    /// Table `log`.
+    Append(LogRow),
+    /// Table `device`.
+    PutDevice(DeviceRow),
+    /// Table `device`.
+    DeleteDevice(DeviceId),
+    /// Table `account`.
+    PutAccount(AccountRow),
+    /// Table `peer`: the highest place of that mailbox's log that was accepted here.
+    PutPeer(BareJid, StanzaSeq),
+    /// Table `account`.
+    PutMarks(Marks),
+}
+
+/// Everything an engine needs to start.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Rows {
+    /// Table `account`.
+    pub account: Option<AccountRow>,
+    /// Table `account`.
+    pub marks: Marks,
+    /// Table `device`.
+    pub devices: Vec<DeviceRow>,
+    /// Table `peer`.
+    pub peers: Vec<(BareJid, StanzaSeq)>,
+    /// Log rows above the lower of the two marks, in order.
+    pub tail: Vec<LogRow>,
+    /// The newest row's place.
+    pub last: StanzaSeq,
+}

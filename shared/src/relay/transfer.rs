@@ -1,0 +1,135 @@
+//! The way to other mailboxes: in the order of the log, one call per recipient at a time, tried
+//! again until it is known to have arrived.
+//!
+//! The transfer cursor is not saved on its own: each log row carries it as it stood, each
+//! connection remembers it over hibernation, and what is called twice is recognised there.
+
+use super::{Effect, LogStore, RelayEngine, TransferItem, TransferReply, TransferRequest};
+use crate::id::StanzaSeq;
+use crate::jid::BareJid;
+use crate::limits::{FRAME_BYTES_MAX, TRANSFER_ITEMS_MAX, TRANSFER_RETRY_MS_MAX, TRANSFER_RETRY_MS_MIN};
+use crate::time::Millis;
+use crate::wire::error::StanzaError;
+use crate::wire::{read_frame, stanza};
+use std::collections::{BTreeMap, VecDeque};
+
+/// What waits for other mailboxes.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Transfers {
+    queues: BTreeMap<BareJid, Queue>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Queue {
+    items: VecDeque<Item>,
+    in_flight: usize,
+    failures: u32,
+    retry: Option<Millis>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Item {
+    Row(StanzaSeq),
+    Ephemeral(String),
+}
+
+impl Transfers {
+    pub(super) fn push_row(&mut self, peer: &BareJid, seq: StanzaSeq) {
+        self.queues.entry(peer.clone()).or_default().items.push_back(Item::Row(seq));
+    }
+
+    /// Queues what is not stored. It keeps its place among what is, and is lost with the call.
+    pub(super) fn push_ephemeral(&mut self, peer: &BareJid, stanza: String) {
+        let queue = self.queues.entry(peer.clone()).or_default();
+        // A recipient that cannot be reached does not want to know who was typing.
+        if queue.failures == 0 && queue.items.len() < TRANSFER_ITEMS_MAX {
+            queue.items.push_back(Item::Ephemeral(stanza));
+        }
+    }
+
+    /// Every own message up to here has arrived.
+    pub(super) fn upto(&self, last: StanzaSeq) -> StanzaSeq {
+        let waiting = self.queues.values().flat_map(|queue| &queue.items).filter_map(|item| match item {
+            Item::Row(seq) => Some(*seq),
+            Item::Ephemeral(_) => None,
+        });
+        waiting.min().map_or(last, |first| StanzaSeq(first.0.saturating_sub(1)))
+    }
+
+    pub(super) fn deadline(&self) -> Option<Millis> {
+        self.queues.values().filter(|queue| queue.in_flight == 0).filter_map(|queue| queue.retry).min()
+    }
+}
+
+impl RelayEngine {
+    /// Calls every mailbox that something waits for and that is not being called.
+    pub(super) fn start_transfers(&mut self, log: &dyn LogStore) {
+        let now = self.now;
+        let due: Vec<BareJid> = self
+            .transfers
+            .queues
+            .iter()
+            .filter(|(_, queue)| queue.in_flight == 0 && !queue.items.is_empty())
+            .filter(|(_, queue)| queue.retry.is_none_or(|at| at <= now))
+            .map(|(peer, _)| peer.clone())
+            .collect();
+        for peer in due {
+            self.start_transfer(&peer, log);
+        }
+    }
+
+    fn start_transfer(&mut self, peer: &BareJid, log: &dyn LogStore) {
+        let Some(queue) = self.transfers.queues.get_mut(peer) else { return };
+        let items: Vec<Item> = queue.items.iter().take(TRANSFER_ITEMS_MAX).cloned().collect();
+        queue.in_flight = items.len();
+        queue.retry = None;
+        let items = items
+            .into_iter()
+            .filter_map(|item| match item {
+                Item::Row(seq) => self.head.row(log, seq).map(|row| TransferItem { seq, stanza: row.stanza }),
+                Item::Ephemeral(stanza) => Some(TransferItem { seq: StanzaSeq(0), stanza }),
+            })
+            .collect();
+        let request = TransferRequest { from: self.config.account.clone(), to: peer.clone(), items };
+        self.gate.effect(Effect::Transfer(request));
+    }
+
+    /// A call came back, or did not.
+    pub(super) fn transferred(&mut self, peer: &BareJid, reply: Option<TransferReply>, log: &dyn LogStore) {
+        let now = self.now;
+        let Some(queue) = self.transfers.queues.get_mut(peer) else { return };
+        let called = std::mem::take(&mut queue.in_flight);
+        let Some(reply) = reply else {
+            queue.items.retain(|item| matches!(item, Item::Row(_)));
+            let pause = TRANSFER_RETRY_MS_MIN.checked_shl(queue.failures).unwrap_or(TRANSFER_RETRY_MS_MAX);
+            queue.failures = (queue.failures + 1).min(16);
+            queue.retry = Some(now.plus(pause.min(TRANSFER_RETRY_MS_MAX)));
+            return;
+        };
+        queue.failures = 0;
+        let done: Vec<Item> = queue.items.drain(..called.min(queue.items.len())).collect();
+        if queue.items.is_empty() {
+            self.transfers.queues.remove(peer);
+        }
+        let error = match reply {
+            TransferReply::Accepted => return,
+            // RFC 6121 §8.5.1
+            TransferReply::NoSuchUser => StanzaError::SERVICE_UNAVAILABLE,
+            TransferReply::Full => StanzaError::RESOURCE_CONSTRAINT,
+        };
+        for item in done {
+            if let Item::Row(seq) = item {
+                self.bounce(peer, seq, error, log);
+            }
+        }
+    }
+
+    /// Tells the sender that a message was not delivered, as durably as it was accepted.
+    fn bounce(&mut self, peer: &BareJid, seq: StanzaSeq, error: StanzaError, log: &dyn LogStore) {
+        let Some(row) = self.head.row(log, seq) else { return };
+        let Ok(sent) = read_frame(&row.stanza, 2 * FRAME_BYTES_MAX) else { return };
+        if let Some(reply) = stanza::error_reply(&sent, error) {
+            self.append_in(peer.clone(), StanzaSeq(0), reply.to_frame(), log);
+        }
+    }
+}
