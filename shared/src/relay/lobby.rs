@@ -81,7 +81,7 @@ impl Lobby {
         match (input, &mut self.state) {
             (_, State::Closed) => Vec::new(),
             (Input::FromClient(text), State::Settled) => vec![Output::ToMailbox(text.to_owned())],
-            (Input::FromClient(text), _) => self.from_client(text),
+            (Input::FromClient(text), _) => self.take_client_frame(text),
             (Input::BinaryFromClient, _) => {
                 self.state = State::Closed;
                 vec![Output::Close(1003)]
@@ -115,7 +115,7 @@ impl Lobby {
         }
     }
 
-    fn from_client(&mut self, text: &str) -> Vec<Output> {
+    fn take_client_frame(&mut self, text: &str) -> Vec<Output> {
         let element = match read_frame(text, FRAME_BYTES_MAX_UNAUTHENTICATED) {
             Ok(element) => element,
             Err(fault) => return self.fail(fault.into()),

@@ -1,0 +1,377 @@
+//! Two or more real mailboxes with stores in memory, and devices that speak stream management
+//! as a foreign client would. Power can be cut at any step of any mailbox.
+
+use crate::id::{LinkId, StanzaSeq};
+use crate::jid::BareJid;
+use crate::log::{LogRow, LogStore, Source};
+use crate::relay::rows::{Op, Rows};
+use crate::relay::{CallId, Config, Input, LinkState, Output, Registration, RelayEngine};
+use crate::sasl::{ClientExchange, Mechanism, Secret};
+use crate::sm::{Handled, Window};
+use crate::time::Millis;
+use crate::wire::{Element, ns, read_frame, stanza};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use std::collections::{BTreeMap, VecDeque};
+
+#[derive(Default)]
+pub struct Disk {
+    pub rows: Rows,
+    pub log: Vec<LogRow>,
+    pub written: usize,
+}
+
+impl LogStore for Disk {
+    fn page(&self, after: StanzaSeq, limit: usize) -> Vec<LogRow> {
+        self.log.iter().filter(|row| row.seq > after).take(limit).cloned().collect()
+    }
+
+    fn sources(&self, since: Millis, limit: usize) -> Vec<(StanzaSeq, Millis, Source)> {
+        let newest = self.log.iter().rev().filter(|row| row.at >= since);
+        newest.filter_map(|row| Some((row.seq, row.at, row.source.clone()?))).take(limit).collect()
+    }
+}
+
+impl Disk {
+    fn apply(&mut self, op: Op) {
+        self.written += 1;
+        match op {
+            Op::Append(row) => {
+                self.rows.last = row.seq;
+                self.log.push(row);
+            }
+            Op::PutDevice(row) => {
+                self.rows.devices.retain(|other| other.device != row.device);
+                self.rows.devices.push(row);
+            }
+            Op::DeleteDevice(id) => self.rows.devices.retain(|row| row.device != id),
+            Op::PutAccount(row) => self.rows.account = Some(row),
+            Op::PutPeer(peer, seq) => {
+                self.rows.peers.retain(|(other, _)| *other != peer);
+                self.rows.peers.push((peer, seq));
+            }
+            Op::PutMarks(marks) => self.rows.marks = marks,
+        }
+    }
+
+    fn load(&self) -> Rows {
+        let from = self.rows.marks.checkpoint.min(self.rows.marks.transferred);
+        let tail = self.log.iter().filter(|row| row.seq > from).cloned().collect();
+        Rows { tail, ..self.rows.clone() }
+    }
+}
+
+struct Mailbox {
+    engine: RelayEngine,
+    disk: Disk,
+    links: BTreeMap<LinkId, Option<LinkState>>,
+    wake: Option<Millis>,
+}
+
+/// Every mailbox of the domain `d`, and what its connections were sent.
+pub struct World {
+    pub now: Millis,
+    mailboxes: BTreeMap<BareJid, Mailbox>,
+    pub sent: BTreeMap<LinkId, VecDeque<String>>,
+    pub closed: BTreeMap<LinkId, u16>,
+    next_link: u64,
+    pub steps: usize,
+    pub crash_at: Option<usize>,
+    pub crashes: usize,
+}
+
+pub fn jid(name: &str) -> BareJid {
+    BareJid::new(name, "d").unwrap()
+}
+
+fn config(account: &BareJid, seed: u8) -> Config {
+    let mut bytes = [seed; 32];
+    bytes.iter_mut().zip(account.as_str().bytes()).for_each(|(byte, letter)| *byte ^= letter);
+    Config { account: account.clone(), registration: Registration::Open, seed: bytes }
+}
+
+impl World {
+    pub fn new() -> Self {
+        Self {
+            now: Millis(1_000_000),
+            mailboxes: BTreeMap::new(),
+            sent: BTreeMap::new(),
+            closed: BTreeMap::new(),
+            next_link: 1,
+            steps: 0,
+            crash_at: None,
+            crashes: 0,
+        }
+    }
+
+    fn mailbox(&mut self, account: &BareJid) -> &mut Mailbox {
+        let now = self.now;
+        self.mailboxes.entry(account.clone()).or_insert_with(|| Mailbox {
+            engine: RelayEngine::load(now, Rows::default(), Vec::new(), config(account, 1)),
+            disk: Disk::default(),
+            links: BTreeMap::new(),
+            wake: None,
+        })
+    }
+
+    pub fn disk(&mut self, account: &BareJid) -> &mut Disk {
+        &mut self.mailbox(account).disk
+    }
+
+    pub fn connect(&mut self, account: &BareJid) -> LinkId {
+        let link = LinkId(self.next_link);
+        self.next_link += 1;
+        self.mailbox(account).links.insert(link, None);
+        self.input(account, Input::LinkUp(link));
+        link
+    }
+
+    /// The power fails: connections and everything in memory are gone.
+    pub fn crash(&mut self, account: &BareJid) {
+        self.crashes += 1;
+        let (now, seed) = (self.now, self.crashes as u8 + 1);
+        let mailbox = self.mailbox(account);
+        let links = std::mem::take(&mut mailbox.links);
+        mailbox.engine = RelayEngine::load(now, mailbox.disk.load(), Vec::new(), config(account, seed));
+        for link in links.into_keys() {
+            self.closed.insert(link, 1006);
+        }
+    }
+
+    /// The object sleeps and wakes: connections and what was remembered with them stay.
+    pub fn hibernate(&mut self, account: &BareJid) {
+        let now = self.now;
+        let mailbox = self.mailbox(account);
+        let links = mailbox.links.iter().filter_map(|(id, state)| Some((*id, state.clone()?))).collect();
+        mailbox.engine = RelayEngine::load(now, mailbox.disk.load(), links, config(account, 99));
+    }
+
+    pub fn pass(&mut self, ms: u64) {
+        let until = self.now.plus(ms);
+        loop {
+            let due: Option<(Millis, BareJid)> =
+                self.mailboxes.iter().filter_map(|(id, m)| Some((m.wake?, id.clone()))).min();
+            match due {
+                Some((at, account)) if at <= until => {
+                    self.now = self.now.max(at);
+                    self.mailbox(&account).wake = None;
+                    self.input(&account, Input::Wake);
+                }
+                _ => break,
+            }
+        }
+        self.now = until;
+    }
+
+    /// One input and everything that follows from it, in every mailbox.
+    pub fn input(&mut self, account: &BareJid, input: Input<'_>) {
+        let now = self.now;
+        let mailbox = self.mailbox(account);
+        mailbox.engine.handle(now, input, &mailbox.disk);
+        loop {
+            self.steps += 1;
+            if self.crash_at == Some(self.steps) {
+                return self.crash(account);
+            }
+            let mailbox = self.mailbox(account);
+            match mailbox.engine.poll() {
+                Output::Commit(no, ops) => {
+                    ops.into_iter().for_each(|op| mailbox.disk.apply(op));
+                    mailbox.engine.handle(now, Input::Committed(no), &mailbox.disk);
+                }
+                Output::Send(link, text) => self.sent.entry(link).or_default().push_back(text),
+                Output::Close(link, code) => {
+                    mailbox.links.remove(&link);
+                    self.closed.insert(link, code);
+                }
+                Output::Remember(link, state) => {
+                    mailbox.links.insert(link, Some(state));
+                }
+                Output::Transfer(request) => {
+                    let to = request.to.clone();
+                    let before = self.crashes;
+                    self.input(&to, Input::Transfer(CallId(0), &request));
+                    let reply = self.mailbox(&to).disk.rows.account.is_none();
+                    let reply = if reply {
+                        Some(crate::relay::TransferReply::NoSuchUser)
+                    } else {
+                        // A crash over there may have come before or after its commit.
+                        (before == self.crashes).then_some(crate::relay::TransferReply::Accepted)
+                    };
+                    let mailbox = self.mailbox(account);
+                    mailbox.engine.handle(now, Input::Transferred(to, reply), &mailbox.disk);
+                }
+                Output::Reply(..) => {}
+                Output::WakeAt(at) => {
+                    mailbox.wake = at;
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// A device that speaks XMPP and stream management, and keeps what it was told.
+pub struct Device {
+    pub account: BareJid,
+    resource: String,
+    pub link: LinkId,
+    sm_id: String,
+    pub handled: Handled,
+    window: Window<String>,
+    pub bodies: Vec<String>,
+    pub stanzas: Vec<Element>,
+    pub nonzas: Vec<Element>,
+    pub acks: bool,
+    pub resumptions: usize,
+}
+
+pub const PASSWORD: &str = "correct horse";
+
+impl Device {
+    /// Registers the account if need be, and brings a device of it online.
+    pub fn online(world: &mut World, name: &str, resource: &str) -> Self {
+        let account = jid(name);
+        let mut device = Self {
+            account,
+            resource: resource.to_owned(),
+            link: LinkId(0),
+            sm_id: String::new(),
+            handled: Handled::ZERO,
+            window: Window::default(),
+            bodies: Vec::new(),
+            stanzas: Vec::new(),
+            nonzas: Vec::new(),
+            acks: true,
+            resumptions: 0,
+        };
+        device.authenticate(world);
+        device.bind(world);
+        device
+    }
+
+    pub fn say(&mut self, world: &mut World, frame: &str) {
+        world.input(&self.account.clone(), Input::Frame(self.link, frame));
+        self.drain(world);
+    }
+
+    fn say_element(&mut self, world: &mut World, element: Element) {
+        self.say(world, &element.to_frame());
+    }
+
+    pub fn authenticate(&mut self, world: &mut World) {
+        self.link = world.connect(&self.account);
+        let open = "<open xmlns='urn:ietf:params:xml:ns:xmpp-framing' to='d' version='1.0'/>";
+        self.say(world, open);
+        let name = self.account.local().unwrap().to_owned();
+        if world.disk(&self.account.clone()).rows.account.is_none() {
+            let query = Element::new(ns::REGISTER, "query")
+                .with(Element::new(ns::REGISTER, "username").with_text(&name))
+                .with(Element::new(ns::REGISTER, "password").with_text(PASSWORD));
+            self.say_element(world, stanza::iq("set", "r", query));
+        }
+        let (mut exchange, first) = ClientExchange::begin(Mechanism::ScramSha256, &name, "nonce");
+        let auth = Element::new(ns::SASL, "auth").with_attr("mechanism", "SCRAM-SHA-256");
+        self.say_element(world, auth.with_text(STANDARD.encode(first)));
+        let Some(challenge) = self.nonzas.iter().rev().find(|e| e.name == "challenge") else { return };
+        let challenge = STANDARD.decode(challenge.text()).unwrap();
+        let (last, _) = exchange.respond(&challenge, Secret::Password(PASSWORD)).unwrap();
+        self.say_element(world, Element::new(ns::SASL, "response").with_text(STANDARD.encode(last)));
+        self.say(world, open);
+    }
+
+    pub fn bind(&mut self, world: &mut World) {
+        let bind =
+            Element::new(ns::BIND, "bind").with(Element::new(ns::BIND, "resource").with_text(&self.resource));
+        self.say_element(world, stanza::iq("set", "b", bind));
+        self.window = Window::default();
+        self.say(world, "<enable xmlns='urn:xmpp:sm:3' resume='true'/>");
+        self.send(world, "<presence xmlns='jabber:client'/>");
+    }
+
+    /// Sends a stanza and keeps it until it is acked.
+    pub fn send(&mut self, world: &mut World, frame: &str) {
+        self.window.push(frame.to_owned());
+        self.say(world, frame);
+    }
+
+    pub fn message(&mut self, world: &mut World, to: &str, body: &str) {
+        let frame = format!(
+            "<message xmlns='jabber:client' to='{to}' type='chat' id='{body}'><body>{body}</body>\
+             <origin-id xmlns='urn:xmpp:sid:0' id='o-{body}'/></message>"
+        );
+        self.send(world, &frame);
+    }
+
+    /// Whether its connection still stands.
+    pub fn connected(&self, world: &World) -> bool {
+        !world.closed.contains_key(&self.link)
+    }
+
+    /// Takes everything it was sent, and answers what asks for an answer.
+    pub fn drain(&mut self, world: &mut World) {
+        while let Some(frame) = world.sent.get_mut(&self.link).and_then(VecDeque::pop_front) {
+            let element = read_frame(&frame, usize::MAX).unwrap();
+            if stanza::kind(&element).is_some() {
+                self.handled = self.handled.next();
+                self.bodies.extend(stanza::body(&element));
+                self.stanzas.push(element);
+                continue;
+            }
+            match element.name.as_str() {
+                "r" if self.acks => {
+                    let a = format!("<a xmlns='urn:xmpp:sm:3' h='{}'/>", self.handled);
+                    world.input(&self.account.clone(), Input::Frame(self.link, &a));
+                }
+                "a" => drop(self.window.ack(h(&element)).unwrap()),
+                "enabled" => {
+                    self.sm_id = element.attr("id").unwrap().to_owned();
+                    self.handled = Handled::ZERO;
+                }
+                _ => {}
+            }
+            self.nonzas.push(element);
+        }
+    }
+
+    /// Comes back after a lost connection; returns whether the stream was resumed.
+    pub fn resume(&mut self, world: &mut World) -> bool {
+        self.authenticate(world);
+        let resume = format!("<resume xmlns='urn:xmpp:sm:3' previd='{}' h='{}'/>", self.sm_id, self.handled);
+        let before = self.nonzas.len();
+        self.say(world, &resume);
+        let answer =
+            self.nonzas.iter().skip(before).find(|e| matches!(e.name.as_str(), "resumed" | "failed"));
+        let Some(answer) = answer.cloned() else { return false };
+        if answer.name == "failed" {
+            return false;
+        }
+        self.resumptions += 1;
+        let (_, again) = self.window.resume(h(&answer)).unwrap();
+        for frame in again {
+            self.send(world, &frame);
+        }
+        true
+    }
+
+    /// Asks what the relay has.
+    pub fn request_ack(&mut self, world: &mut World) {
+        self.say(world, "<r xmlns='urn:xmpp:sm:3'/>");
+    }
+
+    pub fn unacked(&self) -> usize {
+        self.window.entries().count()
+    }
+
+    pub fn last_nonza(&self) -> String {
+        self.nonzas.last().map(Element::to_frame).unwrap_or_default()
+    }
+
+    pub fn last_stanza(&self) -> String {
+        self.stanzas.last().map(Element::to_frame).unwrap_or_default()
+    }
+}
+
+fn h(element: &Element) -> Handled {
+    Handled::parse(element.attr("h").unwrap()).unwrap()
+}
