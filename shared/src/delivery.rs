@@ -130,7 +130,6 @@ pub fn accepted(row: &LogRow, reader: Reader<'_>) -> Option<Element> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::id::StanzaSeq;
     use crate::log::Source;

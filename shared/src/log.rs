@@ -207,7 +207,6 @@ pub fn payload_digest(to: &Jid, stanza: &str) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     struct Rows(Vec<LogRow>);
