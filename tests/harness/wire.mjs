@@ -31,7 +31,7 @@ export class Wire {
   /** Opens the WebSocket and nothing more. */
   static async connect(url, { headers, protocol = "xmpp" } = {}) {
     const wire = new Wire();
-    wire.#socket = new WebSocket(url, protocol, { headers, perMessageDeflate: false });
+    wire.#socket = new WebSocket(url, protocol, { headers, perMessageDeflate: false, handshakeTimeout: 10_000 });
     wire.closed = new Promise((resolve) => {
       wire.#socket.once("close", (code, reason) => resolve({ code, reason: reason.toString() }));
     });
