@@ -29,8 +29,9 @@ pub const WINDOW_STANZAS_MAX: usize = 100;
 pub const DEVICES_MAX: usize = 32;
 /// Connections of one account, authenticated or not.
 pub const LINKS_MAX: usize = 64;
-/// How long a connection may stay without authenticating.
-pub const AUTHENTICATION_MS_MAX: u64 = 60_000;
+/// How long a connection may stay without authenticating. Short enough for a timer: an alarm
+/// would write a row for somebody who has proved nothing.
+pub const AUTHENTICATION_MS_MAX: u64 = 30_000;
 /// Failed authentications on one connection (RFC 6120 §6.4.5 recommends 2 to 5 retries).
 pub const AUTHENTICATION_FAILURES_MAX: u32 = 5;
 /// How many of the newest own messages are remembered for recognising a repeat (R04).

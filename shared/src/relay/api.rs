@@ -26,8 +26,9 @@ pub enum Input<'a> {
     LinkDown(LinkId),
     /// Another mailbox hands messages over. Answered by [`Output::Reply`].
     Transfer(CallId, &'a TransferRequest),
-    /// What became of [`Output::Transfer`]; `None` if it is not known.
-    Transferred(BareJid, Option<TransferReply>),
+    /// What became of [`Output::Transfer`] to this account with this [`TransferRequest::upto`];
+    /// `None` if it is not known.
+    Transferred(BareJid, StanzaSeq, Option<TransferReply>),
     /// The time of the last [`Output::WakeAt`]. May be early, late or repeated.
     Wake,
     /// This batch, and every one before it, is in the store.
@@ -66,6 +67,13 @@ pub struct TransferRequest {
     pub to: BareJid,
     /// The messages.
     pub items: Vec<TransferItem>,
+}
+
+impl TransferRequest {
+    /// The highest place among its items: which call an answer belongs to.
+    pub fn upto(&self) -> StanzaSeq {
+        self.items.iter().map(|item| item.seq).max().unwrap_or_default()
+    }
 }
 
 /// One message on its way between two mailboxes.

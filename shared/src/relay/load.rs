@@ -5,7 +5,7 @@ use super::link::Link;
 use super::rows::{DeviceRow, Rows, StreamRow};
 use super::stream::{Device, Sent, Stream};
 use super::transfer::Transfers;
-use super::{Config, LinkState, Phase, RelayEngine};
+use super::{Config, Effect, LinkState, Phase, RelayEngine};
 use crate::entropy::Entropy;
 use crate::gate::Gate;
 use crate::id::{LinkId, StanzaSeq};
@@ -80,7 +80,10 @@ impl RelayEngine {
         if let (Phase::Bound(id), Some(counters)) = (&state.phase, state.counters) {
             self.marks.streams = self.marks.streams.max(counters.stream);
             let now = self.now;
-            let Some(device) = self.devices.get_mut(id) else { return };
+            // Its device is gone or goes on elsewhere: the client must come again.
+            let Some(device) = self.devices.get_mut(id) else {
+                return self.gate.effect(Effect::Close(link, 1011));
+            };
             match &mut device.stream {
                 Some(stream) if stream.no == counters.stream => stream.take_counters(link, counters),
                 // A stream without acks has no row.
@@ -89,7 +92,7 @@ impl RelayEngine {
                     stream.take_counters(link, counters);
                     device.stream = Some(stream);
                 }
-                _ => return,
+                _ => return self.gate.effect(Effect::Close(link, 1011)),
             }
         }
         self.links.insert(link, Link::restore(state.phase, state.opened, state.failures));

@@ -100,7 +100,7 @@ impl RelayEngine {
             Input::Binary(link) => self.close_link(link, None, 1003, log),
             Input::LinkDown(link) => self.link_down(link),
             Input::Transfer(call, request) => self.transfer_in(call, request, log),
-            Input::Transferred(peer, reply) => self.transferred(&peer, reply, log),
+            Input::Transferred(peer, upto, reply) => self.transferred(&peer, upto, reply, log),
             Input::Wake => {}
             Input::Committed(no) => self.committed(no),
             Input::CommitFailed(_) => return self.poison(),

@@ -22,7 +22,8 @@ pub(super) struct Transfers {
 #[derive(Clone, Debug, Default)]
 struct Queue {
     items: VecDeque<Item>,
-    in_flight: usize,
+    /// The call that is out: its highest place, and how many items it holds.
+    in_flight: Option<(StanzaSeq, usize)>,
     failures: u32,
     retry: Option<Millis>,
 }
@@ -57,7 +58,7 @@ impl Transfers {
     }
 
     pub(super) fn deadline(&self) -> Option<Millis> {
-        self.queues.values().filter(|queue| queue.in_flight == 0).filter_map(|queue| queue.retry).min()
+        self.queues.values().filter(|queue| queue.in_flight.is_none()).filter_map(|queue| queue.retry).min()
     }
 }
 
@@ -69,7 +70,7 @@ impl RelayEngine {
             .transfers
             .queues
             .iter()
-            .filter(|(_, queue)| queue.in_flight == 0 && !queue.items.is_empty())
+            .filter(|(_, queue)| queue.in_flight.is_none() && !queue.items.is_empty())
             .filter(|(_, queue)| queue.retry.is_none_or(|at| at <= now))
             .map(|(peer, _)| peer.clone())
             .collect();
@@ -81,7 +82,7 @@ impl RelayEngine {
     fn start_transfer(&mut self, peer: &BareJid, log: &dyn LogStore) {
         let Some(queue) = self.transfers.queues.get_mut(peer) else { return };
         let items: Vec<Item> = queue.items.iter().take(TRANSFER_ITEMS_MAX).cloned().collect();
-        queue.in_flight = items.len();
+        let called = items.len();
         queue.retry = None;
         let items = items
             .into_iter()
@@ -91,14 +92,24 @@ impl RelayEngine {
             })
             .collect();
         let request = TransferRequest { from: self.config.account.clone(), to: peer.clone(), items };
+        queue.in_flight = Some((request.upto(), called));
         self.gate.effect(Effect::Transfer(request));
     }
 
-    /// A call came back, or did not.
-    pub(super) fn transferred(&mut self, peer: &BareJid, reply: Option<TransferReply>, log: &dyn LogStore) {
+    /// A call came back, or did not. An answer to a call of an engine that is gone is no answer
+    /// to ours.
+    pub(super) fn transferred(
+        &mut self,
+        peer: &BareJid,
+        upto: StanzaSeq,
+        reply: Option<TransferReply>,
+        log: &dyn LogStore,
+    ) {
         let now = self.now;
         let Some(queue) = self.transfers.queues.get_mut(peer) else { return };
-        let called = std::mem::take(&mut queue.in_flight);
+        let Some((_, called)) = queue.in_flight.take_if(|(called_upto, _)| *called_upto == upto) else {
+            return;
+        };
         let Some(reply) = reply else {
             queue.items.retain(|item| matches!(item, Item::Row(_)));
             let pause = TRANSFER_RETRY_MS_MIN.checked_shl(queue.failures).unwrap_or(TRANSFER_RETRY_MS_MAX);

@@ -71,7 +71,7 @@ fn a_binary_message_and_a_silent_connection_are_closed() {
     let (binary, silent) = (world.connect(&account), world.connect(&account));
     world.input(&account, Input::Binary(binary));
     assert_eq!(world.closed.get(&binary), Some(&1003));
-    world.pass(59_000);
+    world.pass(29_000);
     assert_eq!(world.closed.get(&silent), None);
     world.pass(2_000);
     assert_eq!(world.closed.get(&silent), Some(&1000));

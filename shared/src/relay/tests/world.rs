@@ -199,7 +199,7 @@ impl World {
                         (before == self.crashes).then_some(crate::relay::TransferReply::Accepted)
                     };
                     let mailbox = self.mailbox(account);
-                    mailbox.engine.handle(now, Input::Transferred(to, reply), &mailbox.disk);
+                    mailbox.engine.handle(now, Input::Transferred(to, request.upto(), reply), &mailbox.disk);
                 }
                 Output::Reply(..) => {}
                 Output::WakeAt(at) => {
