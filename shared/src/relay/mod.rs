@@ -16,8 +16,8 @@
 //!
 //! # What is where
 //!
-//! `link`: a connection up to authentication. `stream`: a device's numbered stream, its window
-//! and its place in the log. `mailbox`: messages in and out of the log. `transfer`: the way to
+//! `link`: a connection up to authentication. `session`: which device it belongs to. `stream`: a
+//! device's numbered stream, its window and its place in the log. `mailbox`: messages in and out of the log. `transfer`: the way to
 //! other mailboxes. `request`: IQs. `lobby`: clients that have not named their account.
 
 pub mod api;
@@ -27,6 +27,7 @@ pub mod lobby;
 mod mailbox;
 mod request;
 pub mod rows;
+mod session;
 mod stream;
 #[cfg(test)]
 mod tests;

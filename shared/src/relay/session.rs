@@ -1,0 +1,243 @@
+//! Which device a connection belongs to: binding a resource, switching stream management on,
+//! resuming, and every way a stream loses its connection (RFC 6120 §7, XEP-0198 §3 and §5).
+
+use super::link::unknown;
+use super::rows::Op;
+use super::stream::{Device, Sent, Stream};
+use super::{Effect, LogStore, Phase, RelayEngine};
+use crate::delivery::{self, Reader};
+use crate::id::{DeviceId, LinkId};
+use crate::jid::prepared_resource;
+use crate::limits::{DEVICES_MAX, RESUME_WINDOW_MS};
+use crate::sm::{Handled, Window};
+use crate::wire::error::{StanzaError, StreamCondition};
+use crate::wire::stanza::{self, Kind};
+use crate::wire::{Element, ns};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use sha2::{Digest, Sha256};
+
+impl RelayEngine {
+    /// After authentication, before a device is known.
+    pub(super) fn unbound(
+        &mut self,
+        link: LinkId,
+        element: &Element,
+        log: &dyn LogStore,
+    ) -> Result<(), StreamCondition> {
+        if element.is(ns::SM, "resume") {
+            return self.resume(link, element, log);
+        }
+        if element.is(ns::SM, "enable") {
+            // XEP-0198 §3: only after a resource is bound.
+            return self.sm_failed(link, "unexpected-request");
+        }
+        if stanza::kind(element) != Some(Kind::Iq) {
+            let stanza = stanza::kind(element).is_some();
+            return Err(if stanza { StreamCondition::NotAuthorized } else { unknown(element) });
+        }
+        let reply = match element.child(ns::BIND, "bind") {
+            Some(bind) if element.attr("type") == Some("set") => self.bind(link, bind, log).map(|jid| {
+                let bind = Element::new(ns::BIND, "bind").with(Element::new(ns::BIND, "jid").with_text(jid));
+                stanza::iq_result(element, Some(bind))
+            }),
+            _ => Err(StanzaError("auth", "not-authorized")),
+        };
+        match reply {
+            Ok(reply) => self.send_element(link, &reply),
+            Err(error) => {
+                if let Some(reply) = stanza::error_reply(element, error) {
+                    self.send_element(link, &reply);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Binds a resource: the device of that name, or a new one. A device that is connected
+    /// already takes over from itself (R51).
+    fn bind(&mut self, link: LinkId, bind: &Element, log: &dyn LogStore) -> Result<String, StanzaError> {
+        let wanted = bind.child(ns::BIND, "resource").map(Element::text).filter(|text| !text.is_empty());
+        let id = match wanted {
+            Some(text) => DeviceId(prepared_resource(&text).map_err(|_| StanzaError::BAD_REQUEST)?),
+            None => DeviceId(self.entropy.token()),
+        };
+        if let Some(old) = self.devices.get(&id).and_then(|device| device.stream.as_ref()?.link) {
+            self.close_link(old, Some(StreamCondition::Conflict), 1000, log);
+        }
+        // What another device has confirmed is not offline mail for a new one (XEP-0160 §3).
+        let newest = self.devices.values().map(|device| device.cursor).max().unwrap_or_default();
+        self.marks.streams += 1;
+        let no = self.marks.streams;
+        let now = self.now;
+        let device =
+            self.devices.entry(id.clone()).or_insert(Device { cursor: newest, last_seen: now, stream: None });
+        device.last_seen = now;
+        let replaced = device.stream.replace(Stream::new(no, link, device.cursor.next(), now));
+        if let Some(replaced) = replaced {
+            self.gate.forget(replaced.no);
+        }
+        self.put_device(&id);
+        self.drop_oldest_devices();
+        let full = self.config.account.with_resource(id.as_str()).to_string();
+        if let Some(known) = self.links.get_mut(&link) {
+            known.phase = Phase::Bound(id);
+        }
+        Ok(full)
+    }
+
+    fn drop_oldest_devices(&mut self) {
+        while self.devices.len() > DEVICES_MAX {
+            let idle =
+                self.devices.iter().filter(|(_, d)| d.stream.as_ref().is_none_or(|s| s.link.is_none()));
+            let Some(oldest) = idle.min_by_key(|(_, d)| d.last_seen).map(|(id, _)| id.clone()) else {
+                return;
+            };
+            self.devices.remove(&oldest);
+            self.gate.write(Op::DeleteDevice(oldest));
+        }
+    }
+
+    pub(super) fn sm_failed(&mut self, link: LinkId, condition: &str) -> Result<(), StreamCondition> {
+        let failed = Element::new(ns::SM, "failed").with(Element::new(ns::STANZA_ERRORS, condition));
+        self.send_element(link, &failed);
+        Ok(())
+    }
+
+    /// XEP-0198 §3.
+    pub(super) fn enable(
+        &mut self,
+        link: LinkId,
+        id: &DeviceId,
+        enable: &Element,
+    ) -> Result<(), StreamCondition> {
+        let token = format!("{}{}", self.entropy.token(), self.entropy.token());
+        let Some(stream) = self.stream_mut(id) else { return Ok(()) };
+        if stream.managed {
+            return self.sm_failed(link, "unexpected-request");
+        }
+        let resumable = matches!(enable.attr("resume"), Some("true" | "1"));
+        stream.managed = true;
+        stream.handled = Handled::ZERO;
+        stream.window = Window::default();
+        stream.sm_id_hash = if resumable { sm_id_hash(&token) } else { String::new() };
+        let mut enabled = Element::new(ns::SM, "enabled");
+        if resumable {
+            enabled.set_attr("id", token);
+            enabled.set_attr("resume", "true");
+            enabled.set_attr("max", (RESUME_WINDOW_MS / 1000).to_string());
+        }
+        self.put_device(id);
+        self.send_element(link, &enabled);
+        Ok(())
+    }
+
+    /// XEP-0198 §5.
+    fn resume(&mut self, link: LinkId, resume: &Element, log: &dyn LogStore) -> Result<(), StreamCondition> {
+        let previd = resume.attr("previd").unwrap_or_default();
+        let Some(h) = resume.attr("h").and_then(Handled::parse) else {
+            return Err(StreamCondition::BadFormat);
+        };
+        let hash = sm_id_hash(previd);
+        let now = self.now;
+        let found = self.devices.iter().find_map(|(id, device)| {
+            let stream = device.stream.as_ref().filter(|stream| stream.sm_id_hash == hash)?;
+            let in_time = stream.suspended.is_none_or(|since| now.since(since) <= RESUME_WINDOW_MS);
+            Some((id.clone(), stream.no, in_time))
+        });
+        let id = match found {
+            Some((id, _, true)) => id,
+            over => {
+                self.gate.effect(Effect::Failed(link, over.map(|(_, no, _)| no)));
+                return Ok(());
+            }
+        };
+        let Some(stream) = self.stream_mut(&id) else { return Ok(()) };
+        let (_, again) = stream
+            .window
+            .resume(h)
+            .map_err(|fault| StreamCondition::HandledCountTooHigh(fault.handled.0, fault.sent.0))?;
+        if let Some(old) = stream.link.take() {
+            self.close_link(old, Some(StreamCondition::Conflict), 1000, log);
+        }
+        self.take_over(link, &id, again, previd, log);
+        Ok(())
+    }
+
+    /// The stream goes on over this connection, with what the device has not had.
+    fn take_over(&mut self, link: LinkId, id: &DeviceId, again: Vec<Sent>, previd: &str, log: &dyn LogStore) {
+        let now = self.now;
+        let (account, carbons) =
+            (self.config.account.clone(), self.stream_mut(id).is_some_and(|s| s.carbons));
+        let frames: Vec<(Sent, String)> = again
+            .into_iter()
+            .filter_map(|sent| {
+                let frame = match &sent {
+                    Sent::Stanza(text) => text.clone(),
+                    Sent::Row(seq) => {
+                        let row = self.head.row(log, *seq)?;
+                        let reader = Reader { account: &account, device: id, carbons, late: true };
+                        delivery::view(&row, reader)?.to_frame()
+                    }
+                };
+                Some((sent, frame))
+            })
+            .collect();
+        let Some(device) = self.devices.get_mut(id) else { return };
+        let Some(stream) = device.stream.as_mut() else { return };
+        stream.link = Some(link);
+        stream.suspended = None;
+        stream.requested = None;
+        stream.unrequested = frames.len() as u32;
+        stream.last_sent = now;
+        for (sent, _) in &frames {
+            stream.window.push(sent.clone());
+        }
+        device.last_seen = now;
+        device.cursor = device.cursor.max(stream.confirmed());
+        let no = stream.no;
+        self.put_device(id);
+        if let Some(known) = self.links.get_mut(&link) {
+            known.phase = Phase::Bound(id.clone());
+        }
+        self.gate.effect(Effect::Resumed(link, no, previd.to_owned()));
+        for (_, frame) in frames {
+            self.gate.effect(Effect::Frame(link, frame));
+        }
+        self.flush(id, log);
+        self.request_ack(id);
+    }
+
+    /// The connection is gone; the stream waits to be resumed, if it can be.
+    pub(super) fn suspend(&mut self, id: &DeviceId, link: LinkId) {
+        let now = self.now;
+        let Some(device) = self.devices.get_mut(id) else { return };
+        let Some(stream) = device.stream.as_mut().filter(|stream| stream.link == Some(link)) else { return };
+        device.last_seen = now;
+        if stream.managed && !stream.sm_id_hash.is_empty() {
+            stream.link = None;
+            stream.requested = None;
+            stream.suspended = Some(now);
+        } else {
+            let no = stream.no;
+            device.stream = None;
+            self.gate.forget(no);
+        }
+        self.put_device(id);
+    }
+
+    /// The stream was closed and is over.
+    pub(super) fn end_stream(&mut self, id: &DeviceId, _log: &dyn LogStore) {
+        let now = self.now;
+        let Some(device) = self.devices.get_mut(id) else { return };
+        device.last_seen = now;
+        if let Some(stream) = device.stream.take() {
+            self.gate.forget(stream.no);
+        }
+        self.put_device(id);
+    }
+}
+
+fn sm_id_hash(token: &str) -> String {
+    STANDARD.encode(Sha256::digest(token.as_bytes()))
+}
