@@ -104,7 +104,7 @@ impl Stream {
     }
 
     /// Everything before this place is confirmed.
-    fn confirmed(&self) -> StanzaSeq {
+    pub(super) fn confirmed(&self) -> StanzaSeq {
         let first = self.window.entries().find_map(|(_, sent)| match sent {
             Sent::Row(seq) => Some(*seq),
             Sent::Stanza(_) => None,
