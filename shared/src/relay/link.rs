@@ -13,7 +13,7 @@ use crate::sasl::{Mechanism, SaslFault, ServerExchange, ServerKeys, names};
 use crate::time::Millis;
 use crate::wire::error::{StanzaError, StreamCondition};
 use crate::wire::stanza::{self, Kind};
-use crate::wire::{Element, ns, read_frame};
+use crate::wire::{CLOSE, Element, ns, read_frame};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
@@ -121,7 +121,7 @@ impl RelayEngine {
                 self.gate.effect(Effect::Frame(link, open));
             }
             self.gate.effect(Effect::Frame(link, condition.element().to_frame()));
-            self.gate.effect(Effect::Frame(link, Element::new(ns::FRAMING, "close").to_frame()));
+            self.gate.effect(Effect::Frame(link, CLOSE.to_owned()));
         }
         self.gate.effect(Effect::Close(link, code));
         self.link_down(link);
@@ -135,7 +135,7 @@ impl RelayEngine {
         }
         if self.links.remove(&link).is_some() {
             self.remembered.remove(&link);
-            self.gate.effect(Effect::Frame(link, Element::new(ns::FRAMING, "close").to_frame()));
+            self.gate.effect(Effect::Frame(link, CLOSE.to_owned()));
             self.gate.effect(Effect::Close(link, 1000));
         }
     }

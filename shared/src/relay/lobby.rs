@@ -10,7 +10,7 @@ use crate::limits::FRAME_BYTES_MAX_UNAUTHENTICATED;
 use crate::sasl::names;
 use crate::wire::error::{StanzaError, StreamCondition};
 use crate::wire::stanza::{self, Kind};
-use crate::wire::{Element, ns, read_frame};
+use crate::wire::{CLOSE, Element, ns, read_frame};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
@@ -122,8 +122,7 @@ impl Lobby {
         };
         if element.is(ns::FRAMING, "close") {
             self.state = State::Closed;
-            let close = Element::new(ns::FRAMING, "close").to_frame();
-            return vec![Output::ToClient(close), Output::Close(1000)];
+            return vec![Output::ToClient(CLOSE.to_owned()), Output::Close(1000)];
         }
         if matches!(self.state, State::Fresh) {
             if let Some(fault) = open_fault(&element, &self.domain) {
@@ -217,7 +216,7 @@ impl Lobby {
         }
         self.state = State::Closed;
         outputs.push(Output::ToClient(condition.element().to_frame()));
-        outputs.push(Output::ToClient(Element::new(ns::FRAMING, "close").to_frame()));
+        outputs.push(Output::ToClient(CLOSE.to_owned()));
         outputs.push(Output::Close(1000));
         outputs
     }

@@ -10,3 +10,6 @@ pub mod stanza;
 
 pub use element::{Element, Node};
 pub use reader::{ReadFault, read_frame};
+
+/// The end of a stream (RFC 7395 §3.6), letter for letter as strophe.js looks for it.
+pub const CLOSE: &str = "<close xmlns=\"urn:ietf:params:xml:ns:xmpp-framing\" />";

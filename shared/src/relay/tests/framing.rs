@@ -32,7 +32,7 @@ fn an_error_before_the_opening_comes_after_an_open_of_ours() {
         let (sent, closed) = first_frames(&[frame]);
         assert!(sent[0].starts_with("<open xmlns='urn:ietf:params:xml:ns:xmpp-framing' from='d'"), "{frame}");
         assert!(sent[1].contains(&format!("<{condition} xmlns=")), "{frame}: {}", sent[1]);
-        assert_eq!(sent[2], "<close xmlns='urn:ietf:params:xml:ns:xmpp-framing'/>");
+        assert_eq!(sent[2], crate::wire::CLOSE);
         assert_eq!((sent.len(), closed), (3, Some(1000)), "{frame}");
     }
 }

@@ -3,4 +3,5 @@
 mod crash;
 mod delivery;
 mod framing;
+mod lobby;
 mod world;
