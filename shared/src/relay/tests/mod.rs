@@ -3,5 +3,6 @@
 mod crash;
 mod delivery;
 mod framing;
+mod gate;
 mod lobby;
 mod world;

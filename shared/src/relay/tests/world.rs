@@ -1,6 +1,7 @@
 //! Two or more real mailboxes with stores in memory, and devices that speak stream management
 //! as a foreign client would. Power can be cut at any step of any mailbox.
 
+use crate::gate::BatchNo;
 use crate::id::{LinkId, StanzaSeq};
 use crate::jid::BareJid;
 use crate::log::{LogRow, LogStore, Source};
@@ -78,6 +79,11 @@ pub struct World {
     pub steps: usize,
     pub crash_at: Option<usize>,
     pub crashes: usize,
+    /// Commits are not answered until [`World::settle`].
+    pub slow_disk: bool,
+    held: Vec<(BareJid, BatchNo, Vec<Op>)>,
+    /// Mailboxes called, in order.
+    pub called: Vec<BareJid>,
 }
 
 pub fn jid(name: &str) -> BareJid {
@@ -101,7 +107,28 @@ impl World {
             steps: 0,
             crash_at: None,
             crashes: 0,
+            slow_disk: false,
+            held: Vec::new(),
+            called: Vec::new(),
         }
+    }
+
+    /// The disk is done with everything it was given, or has failed.
+    pub fn settle(&mut self, succeed: bool) {
+        self.slow_disk = false;
+        for (account, no, ops) in std::mem::take(&mut self.held) {
+            if succeed {
+                ops.into_iter().for_each(|op| self.mailbox(&account).disk.apply(op));
+                self.input(&account, Input::Committed(no));
+            } else {
+                self.input(&account, Input::CommitFailed(no));
+            }
+        }
+    }
+
+    /// Everything that left for this connection and was not taken.
+    pub fn waiting(&self, link: LinkId) -> usize {
+        self.sent.get(&link).map_or(0, VecDeque::len)
     }
 
     fn mailbox(&mut self, account: &BareJid) -> &mut Mailbox {
@@ -173,8 +200,10 @@ impl World {
             if self.crash_at == Some(self.steps) {
                 return self.crash(account);
             }
+            let slow = self.slow_disk;
             let mailbox = self.mailbox(account);
             match mailbox.engine.poll() {
+                Output::Commit(no, ops) if slow => self.held.push((account.clone(), no, ops)),
                 Output::Commit(no, ops) => {
                     ops.into_iter().for_each(|op| mailbox.disk.apply(op));
                     mailbox.engine.handle(now, Input::Committed(no), &mailbox.disk);
@@ -189,6 +218,7 @@ impl World {
                 }
                 Output::Transfer(request) => {
                     let to = request.to.clone();
+                    self.called.push(to.clone());
                     let before = self.crashes;
                     self.input(&to, Input::Transfer(CallId(0), &request));
                     let reply = self.mailbox(&to).disk.rows.account.is_none();
