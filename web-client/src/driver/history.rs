@@ -1,0 +1,119 @@
+//! What the views and a starting engine read. One read transaction per question, so that an
+//! answer is never half of one commit and half of the next.
+
+use super::database::{Database, fault, index, meta, store};
+use crate::port::StoreFault;
+use js_sys::Array;
+use rexie::{Direction, KeyRange, Rexie, Transaction, TransactionMode};
+use serde::de::DeserializeOwned;
+use shared::client::rows::{ConversationRow, MessageRow, Rows};
+use shared::jid::BareJid;
+use shared::limits::CLIENT_RECENT_KEYS_MAX;
+use wasm_bindgen::JsValue;
+
+/// Above every order: what JavaScript still counts exactly.
+const ORDER_MAX: f64 = js_sys::Number::MAX_SAFE_INTEGER;
+
+/// Everything an engine needs to start.
+pub(super) async fn load(database: &Database) -> Result<Rows, StoreFault> {
+    read(database, &store::ALL, async |transaction| {
+        let meta = transaction.store(store::META)?;
+        let messages = transaction.store(store::MESSAGES)?;
+        Ok(Rows {
+            account: rows(meta.get(meta::ACCOUNT.into()).await?)?.pop(),
+            session: rows(meta.get(meta::SESSION.into()).await?)?.pop(),
+            outbox: rows(transaction.store(store::OUTBOX)?.get_all(None, None).await?)?,
+            owed: rows(transaction.store(store::OWED)?.get_all(None, None).await?)?,
+            conversations: rows(transaction.store(store::CONVERSATIONS)?.get_all(None, None).await?)?,
+            awaiting: rows(messages.index(index::AWAITING)?.get_all(None, None).await?)?,
+            recent: rows(recent(&messages).await?)?,
+        })
+    })
+    .await
+}
+
+/// Every conversation, newest first.
+pub(super) async fn conversations(database: &Database) -> Result<Vec<ConversationRow>, StoreFault> {
+    let mut all: Vec<ConversationRow> = read(database, &[store::CONVERSATIONS], async |transaction| {
+        rows(transaction.store(store::CONVERSATIONS)?.get_all(None, None).await?)
+    })
+    .await?;
+    all.sort_by(|a, b| b.last_at.cmp(&a.last_at).then_with(|| a.jid.cmp(&b.jid)));
+    Ok(all)
+}
+
+/// The newest `limit` messages of a conversation before the order `before`, in timeline order.
+pub(super) async fn page(
+    database: &Database,
+    conversation: &BareJid,
+    before: Option<u64>,
+    limit: u32,
+) -> Result<Vec<MessageRow>, StoreFault> {
+    let at = |order: f64| Array::of2(&conversation.as_str().into(), &order.into()).into();
+    let (first, last): (JsValue, JsValue) = (at(0.0), at(before.map_or(ORDER_MAX, |order| order as f64)));
+    read(database, &[store::MESSAGES], async |transaction| {
+        let range = KeyRange::bound(&first, &last, None, Some(true)).map_err(rexie::Error::from)?;
+        let timeline = transaction.store(store::MESSAGES)?.index(index::TIMELINE)?;
+        let found = timeline.scan(Some(range), Some(limit), None, Some(Direction::Prev)).await?;
+        rows(found.into_iter().rev().map(|(_, row)| row))
+    })
+    .await
+}
+
+/// Keys of the newest messages. Two steps of a cursor find where they begin; stepping through
+/// them all would take a tenth of a second.
+async fn recent(messages: &rexie::Store) -> rexie::Result<Vec<JsValue>> {
+    let max = CLIENT_RECENT_KEYS_MAX as u32;
+    let newest = messages.index(index::RECENT)?;
+    let oldest = newest.scan(None, Some(1), Some(max - 1), Some(Direction::Prev)).await?;
+    let range = match oldest.first() {
+        Some((order, _)) => Some(KeyRange::lower_bound(order, None)?),
+        None => None,
+    };
+    newest.get_all_keys(range, Some(max)).await
+}
+
+enum ReadFault {
+    Store(rexie::Error),
+    Row,
+}
+
+impl From<rexie::Error> for ReadFault {
+    fn from(error: rexie::Error) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// Rows that cannot be read are a fault and not left out: a history with holes would be a lie.
+fn rows<T: DeserializeOwned>(values: impl IntoIterator<Item = JsValue>) -> Result<Vec<T>, ReadFault> {
+    let row = |value| serde_wasm_bindgen::from_value(value).map_err(|_| ReadFault::Row);
+    values.into_iter().map(row).collect()
+}
+
+/// Asks once more on a new handle if the first had been lost.
+async fn read<T>(
+    database: &Database,
+    stores: &[&str],
+    question: impl AsyncFn(Transaction) -> Result<T, ReadFault>,
+) -> Result<T, StoreFault> {
+    let mut tried = false;
+    loop {
+        let reader = database.reader().await?;
+        let transaction =
+            reader.rexie().map(|rexie: &Rexie| rexie.transaction(stores, TransactionMode::ReadOnly));
+        let outcome = match transaction {
+            Some(Ok(transaction)) => question(transaction).await,
+            Some(Err(error)) => Err(error.into()),
+            None => return Err(StoreFault::Unavailable),
+        };
+        match outcome {
+            Ok(answer) => return Ok(answer),
+            Err(ReadFault::Row) => return Err(StoreFault::Broken),
+            Err(ReadFault::Store(error)) if tried => return Err(fault(&error)),
+            Err(ReadFault::Store(_)) => {
+                tried = true;
+                database.drop_reader();
+            }
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! The driver: carries out what the client engine decides, with the browser's means.
+//!
+//! It owns the account's database, the WebSocket, the timer and the talk between tabs, and
+//! nothing that a message means: no stanza name occurs below this folder.
+//!
+//! One tab **leads**: it holds the account's Web Lock and runs the engine ([`leader`],
+//! [`engine_loop`]). The others **follow**: they read the same stores ([`history`]), hand their
+//! user's commands to the leader and repeat its events to their views ([`tab`], [`handover`]).
+//! The browser frees the lock when the leader dies, and the next tab leads by the same path by
+//! which an engine starts.
+//!
+//! **Invariants.** A batch is reported as committed only after its one transaction has
+//! completed ([`commit`]). Only the tab that last took the lead can commit: every transaction
+//! checks the epoch that taking it counted up. A command leaves its tab's memory only after the
+//! rows it caused are on disk, wherever the engine was.
+
+mod audience;
+mod browser;
+mod commit;
+mod database;
+mod engine_loop;
+mod handover;
+mod history;
+mod leader;
+mod session_pointer;
+mod socket;
+mod tab;
+mod tabs;
+
+use crate::port::{Client, StoreFault};
+use shared::jid::BareJid;
+
+pub use audience::on_fault;
+pub use browser::default_url;
+pub use session_pointer::remembered;
+
+/// Opens the account's database, creating it if need be, and joins the tabs that use it. `url`
+/// is the relay's, `ws:` or `wss:`.
+pub async fn open(account: BareJid, url: String) -> Result<Client, StoreFault> {
+    tab::Tab::open(account, url).await
+}

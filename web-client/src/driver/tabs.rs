@@ -1,0 +1,145 @@
+//! How the tabs of one account know of each other: a Web Lock says who leads, a
+//! BroadcastChannel carries words. A word that is lost costs time and nothing else: truth is in
+//! the stores.
+
+use super::commit::{Epoch, to_row};
+use super::handover::{Number, TabName};
+use futures::channel::oneshot;
+use futures::future::{Either, pending, select};
+use js_sys::{Function, Object, Promise, Reflect};
+use serde::{Deserialize, Serialize};
+use shared::client::{Command, Event};
+use std::future::Future;
+use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::JsFuture;
+use web_sys::{BroadcastChannel, MessageEvent};
+
+/// What tabs say to each other.
+#[derive(Serialize, Deserialize)]
+pub(super) enum Word {
+    /// A new tab asks the leader how things stand.
+    Hello,
+    /// The front of a tab's queue, for the leader.
+    HandOver(TabName, Vec<(Number, Command)>),
+    /// A command that is worth nothing later, for the leader.
+    Passing(Command),
+    /// The leader has begun, with an engine that has taken nothing yet.
+    Leading(Epoch),
+    /// The leader: this tab's commands up to here are on disk.
+    Taken(TabName, Number),
+    /// The leader: tell your views.
+    Event(Event),
+}
+
+/// The line between the tabs of one account. Words arrive in every tab but the speaker's.
+pub(super) struct Channel {
+    channel: BroadcastChannel,
+    _on_message: Closure<dyn FnMut(MessageEvent)>,
+}
+
+impl Channel {
+    /// Joins. `None` where the browser has no such channel: this tab is alone then.
+    pub fn join(name: &str, hear: impl Fn(Word) + 'static) -> Option<Self> {
+        let channel = BroadcastChannel::new(name).ok()?;
+        let on_message = Closure::<dyn FnMut(_)>::new(move |event: MessageEvent| {
+            // A tab with another version of the app may say what this one does not know.
+            if let Ok(word) = serde_wasm_bindgen::from_value(event.data()) {
+                hear(word);
+            }
+        });
+        channel.set_onmessage(Some(on_message.as_ref().unchecked_ref()));
+        Some(Self { channel, _on_message: on_message })
+    }
+
+    pub fn say(&self, word: &Word) {
+        if let Ok(word) = to_row(word) {
+            self.channel.post_message(&word).ok();
+        }
+    }
+}
+
+impl Drop for Channel {
+    fn drop(&mut self) {
+        self.channel.set_onmessage(None);
+        self.channel.close();
+    }
+}
+
+/// A held Web Lock. Dropping it, or the tab's death, hands it to the next in line.
+pub(super) struct Lock {
+    release: Option<Function>,
+    end: Option<Promise>,
+}
+
+impl Lock {
+    /// Waits in line for the lock. `impatient` makes this tab take it away from whoever has it.
+    pub async fn acquire(name: &str, impatient: impl Future<Output = ()> + Unpin) -> Self {
+        let Some(locks) = lock_manager() else { return Self { release: None, end: None } };
+        let queued = Self::request(&locks, name, false);
+        match select(Box::pin(queued), impatient).await {
+            Either::Left((Some(lock), _)) => lock,
+            Either::Left((None, _)) => pending().await,
+            // The place in line is given up with `queued`.
+            Either::Right(_) => match Self::request(&locks, name, true).await {
+                Some(lock) => lock,
+                None => pending().await,
+            },
+        }
+    }
+
+    /// Waits until the lock is taken away.
+    pub fn lost(&mut self) -> impl Future<Output = ()> + use<> {
+        let end = self.end.take();
+        async move {
+            match end {
+                Some(end) => drop(JsFuture::from(end).await),
+                None => pending().await,
+            }
+        }
+    }
+
+    /// Whether this browser has locks (not in insecure contexts). Without them every tab leads
+    /// in turn and the newest one's epoch shuts the others out.
+    pub fn is_real(&self) -> bool {
+        self.release.is_some()
+    }
+
+    async fn request(locks: &JsValue, name: &str, steal: bool) -> Option<Self> {
+        let (grant, granted) = oneshot::channel::<Function>();
+        let mut grant = Some(grant);
+        let hold = Closure::once_into_js(move |_lock: JsValue| {
+            Promise::new(&mut |release, _| {
+                let unwanted = match grant.take() {
+                    Some(grant) => grant.send(release).err(),
+                    None => Some(release),
+                };
+                if let Some(release) = unwanted {
+                    release.call0(&JsValue::UNDEFINED).ok();
+                }
+            })
+        });
+        let options = Object::new();
+        Reflect::set(&options, &"steal".into(), &steal.into()).ok()?;
+        let request: Function = Reflect::get(locks, &"request".into()).ok()?.dyn_into().ok()?;
+        let end: Promise = request.call3(locks, &name.into(), &options, &hold).ok()?.dyn_into().ok()?;
+        // A refused request settles its promise and never calls back.
+        match select(granted, JsFuture::from(end.clone())).await {
+            Either::Left((release, _)) => Some(Self { release: Some(release.ok()?), end: Some(end) }),
+            Either::Right(_) => None,
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        if let Some(release) = self.release.take() {
+            release.call0(&JsValue::UNDEFINED).ok();
+        }
+    }
+}
+
+/// web-sys has it only under an unstable flag for the whole build.
+fn lock_manager() -> Option<JsValue> {
+    let navigator = web_sys::window()?.navigator();
+    Reflect::get(&navigator, &"locks".into()).ok().filter(|locks| locks.is_object())
+}
