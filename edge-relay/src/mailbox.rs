@@ -1,0 +1,172 @@
+//! The object of one account. It carries frames, rows and calls between the runtime and the
+//! engine, which decides.
+//!
+//! **Invariant:** from the moment an event is handed to the engine until the engine is drained,
+//! nothing is awaited. So rows are written and what depends on them is sent in one turn, and the
+//! runtime holds back what was sent until the rows are on disk.
+//!
+//! There is one way to recover: the engine is dropped, all sockets are closed, and the next event
+//! loads it from the rows.
+
+use crate::calls::{self, Waiting};
+use crate::links::{self, Links};
+use crate::store::Store;
+use crate::wake::{Clock, now};
+use crate::{bind, crash, settings};
+use shared::id::{LinkId, StanzaSeq};
+use shared::jid::BareJid;
+use shared::relay::{CallId, Config, Input, Output, RelayEngine, TransferReply, TransferRequest};
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use worker::{Env, Error, Result, State, console_error};
+
+/// A WebSocket event that takes longer has hung: handling one never waits for anything.
+const EVENT_MS_MAX: u32 = 10_000;
+/// After the store has failed, how long until the next try that nobody asked for.
+const RECOVERY_MS: u64 = 60_000;
+
+/// One thing that happened, until the engine has seen it. See [`Input`].
+pub enum Event {
+    LinkUp(LinkId),
+    Frame(LinkId, String),
+    Binary(LinkId),
+    LinkDown(LinkId),
+    Transfer(CallId, TransferRequest),
+    Transferred(BareJid, StanzaSeq, Option<TransferReply>),
+    Wake,
+}
+
+impl Event {
+    fn as_input(&self) -> Input<'_> {
+        match self {
+            Self::LinkUp(link) => Input::LinkUp(*link),
+            Self::Frame(link, text) => Input::Frame(*link, text),
+            Self::Binary(link) => Input::Binary(*link),
+            Self::LinkDown(link) => Input::LinkDown(*link),
+            Self::Transfer(call, request) => Input::Transfer(*call, request),
+            Self::Transferred(peer, upto, reply) => Input::Transferred(peer.clone(), *upto, *reply),
+            Self::Wake => Input::Wake,
+        }
+    }
+}
+
+/// Everything of a mailbox that outlives one event.
+pub struct Mailbox {
+    pub state: Rc<State>,
+    pub env: Env,
+    pub links: Links,
+    pub store: Store,
+    pub clock: Rc<Clock>,
+    pub waiting: Waiting,
+    engine: RefCell<Option<RelayEngine>>,
+    events: RefCell<VecDeque<Event>>,
+    draining: Cell<bool>,
+}
+
+impl Mailbox {
+    /// Touches nothing: the first event does.
+    pub fn new(state: Rc<State>, env: Env) -> Rc<Self> {
+        if let Err(error) = bind::limit_events(&state, EVENT_MS_MAX) {
+            console_error!("cannot limit how long an event may take: {error}");
+        }
+        let (links, store) = (Links::new(state.clone()), Store::new(state.clone()));
+        let (engine, events, draining, waiting) = Default::default();
+        let clock = Clock::new(state.clone());
+        Rc::new(Self { state, env, links, store, clock, waiting, engine, events, draining })
+    }
+
+    /// Whose mailbox it is; `None` for an object that nobody should have called.
+    pub fn account(&self) -> Option<BareJid> {
+        settings::local_account(&self.env, &self.state.id().name()?)
+    }
+
+    /// Hands an event to the engine and carries out what it wants.
+    pub fn happened(self: &Rc<Self>, event: Event) {
+        crash::enter(&self.state);
+        self.events.borrow_mut().push_back(event);
+        if self.draining.replace(true) {
+            return;
+        }
+        loop {
+            let next = self.events.borrow_mut().pop_front();
+            let Some(event) = next else { break };
+            if let Err(error) = self.drain(&event) {
+                console_error!("the mailbox starts anew: {error}");
+                self.give_up();
+            }
+        }
+        self.draining.set(false);
+    }
+
+    fn drain(self: &Rc<Self>, event: &Event) -> Result<()> {
+        let mut slot = self.engine.borrow_mut();
+        let engine = match slot.as_mut() {
+            Some(engine) => engine,
+            None => slot.insert(self.load()?),
+        };
+        let mut failed = None;
+        engine.handle(now(), event.as_input(), &self.store);
+        loop {
+            if self.store.take_failed() {
+                return Err(Error::from("the store cannot be read"));
+            }
+            match engine.poll() {
+                Output::Commit(no, ops) => {
+                    let committed = self.store.commit(&ops);
+                    let input =
+                        if committed.is_ok() { Input::Committed(no) } else { Input::CommitFailed(no) };
+                    failed = failed.or(committed.err());
+                    engine.handle(now(), input, &self.store);
+                }
+                Output::Send(link, text) => self.links.send(link, &text),
+                Output::Close(link, code) => self.links.close(link, code),
+                Output::Remember(link, state) => self.links.remember(link, &state)?,
+                Output::Transfer(request) => self.call(request),
+                Output::Reply(call, reply) => self.waiting.reply(call, reply),
+                Output::WakeAt(at) => {
+                    let mailbox = self.clone();
+                    self.clock.wake_at(at, move || mailbox.happened(Event::Wake));
+                    return failed.map_or(Ok(()), Err);
+                }
+            }
+        }
+    }
+
+    fn load(&self) -> Result<RelayEngine> {
+        let account = self.account().ok_or("this object belongs to no account")?;
+        let registration = settings::registration(&self.env);
+        let config = Config { account, registration, seed: bind::random()? };
+        Ok(RelayEngine::load(now(), self.store.load()?, self.links.load()?, config))
+    }
+
+    /// Drops the engine. What is true is in the store.
+    fn give_up(self: &Rc<Self>) {
+        self.engine.take();
+        self.links.close_all(1011);
+        self.waiting.clear();
+        let mailbox = self.clone();
+        self.clock.wake_at(Some(now().plus(RECOVERY_MS)), move || mailbox.happened(Event::Wake));
+    }
+
+    fn call(self: &Rc<Self>, request: TransferRequest) {
+        let mailbox = self.clone();
+        self.state.wait_until(async move {
+            let upto = request.upto();
+            let reply = calls::transfer(&mailbox.env, &request).await;
+            mailbox.happened(Event::Transferred(request.to, upto, reply));
+        });
+    }
+
+    /// A socket was closed by the other side, or lost.
+    pub fn closed(self: &Rc<Self>, socket: &worker::WebSocket, code: u16) {
+        match self.links.number(socket) {
+            Some(link) => {
+                self.happened(Event::LinkDown(link));
+                self.links.close(link, code);
+            }
+            // Closed from here before; the runtime still waits for a close.
+            None => links::close(socket, code),
+        }
+    }
+}

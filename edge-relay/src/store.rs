@@ -1,0 +1,176 @@
+//! The mailbox's rows in the object's SQLite.
+//!
+//! One operation writes one row: the log has no secondary index, and the other tables have no
+//! rowid. Numbers cross into JavaScript as doubles, so nothing above 2^53 is stored as a number;
+//! what has more structure than a column is JSON.
+//!
+//! A mailbox without a row has no tables either: they are made by its first commit.
+
+use crate::bind;
+use crate::columns::{Columns, log_row, log_values, number, place, text};
+use serde_json::{from_str, to_string};
+use shared::id::{DeviceId, StanzaSeq};
+use shared::log::{LogRow, LogStore, Source};
+use shared::relay::rows::{Marks, Op, Rows};
+use shared::time::Millis;
+use std::cell::Cell;
+use std::rc::Rc;
+use worker::{Result, SqlStorageValue as Value, State, console_error};
+
+const SCHEMA: [&str; 6] = [
+    "CREATE TABLE migration (version INTEGER PRIMARY KEY)",
+    "CREATE TABLE log (seq INTEGER PRIMARY KEY, at INTEGER, out INTEGER, peer TEXT, peer_seq INTEGER, \
+     source TEXT, sent TEXT, transferred INTEGER, stanza TEXT)",
+    "CREATE TABLE device (device TEXT PRIMARY KEY, row TEXT) WITHOUT ROWID",
+    "CREATE TABLE peer (jid TEXT PRIMARY KEY, seq INTEGER) WITHOUT ROWID",
+    "CREATE TABLE account (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID",
+    "INSERT INTO migration VALUES (1)",
+];
+const ROWS_ABOVE: &str = "SELECT seq, at, out, peer, peer_seq, source, sent, transferred, stanza \
+     FROM log WHERE seq > ? ORDER BY seq LIMIT ?";
+const SOURCES_BELOW: &str = "SELECT seq, at, source FROM log WHERE seq < ? ORDER BY seq DESC LIMIT ?";
+const APPEND: &str = "INSERT INTO log VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)";
+const PUT_DEVICE: &str = "INSERT INTO device VALUES (?, ?) ON CONFLICT DO UPDATE SET row = excluded.row";
+const PUT_PEER: &str = "INSERT INTO peer VALUES (?, ?) ON CONFLICT DO UPDATE SET seq = excluded.seq";
+const PUT_ACCOUNT: &str =
+    "INSERT INTO account VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value";
+
+/// Log rows that are looked at in one step when looking for own messages.
+const SOURCES_STEP: u64 = 1000;
+/// Above every place in a log, and exact as a double.
+const PLACE_MAX: u64 = 1 << 52;
+
+/// One mailbox's store.
+pub struct Store {
+    state: Rc<State>,
+    has_schema: Cell<bool>,
+    failed: Cell<bool>,
+    /// Rows read and written since the object was constructed.
+    pub rows_read: Cell<u64>,
+    /// See [`Store::rows_read`].
+    pub rows_written: Cell<u64>,
+}
+
+impl Store {
+    /// The store of this object. Touches nothing.
+    pub fn new(state: Rc<State>) -> Self {
+        let (rows_read, rows_written) = Default::default();
+        Self { state, has_schema: Cell::new(false), failed: Cell::new(false), rows_read, rows_written }
+    }
+
+    /// Whether a read has failed since this was last asked.
+    pub fn take_failed(&self) -> bool {
+        self.failed.take()
+    }
+
+    /// Everything an engine needs to start.
+    pub fn load(&self) -> Result<Rows> {
+        let tables = self.run("SELECT 1 FROM sqlite_master WHERE name = 'migration'", vec![])?;
+        self.has_schema.set(!tables.is_empty());
+        if tables.is_empty() {
+            return Ok(Rows::default());
+        }
+        let mut rows = Rows::default();
+        for mut row in self.run("SELECT key, value FROM account", vec![])?.into_iter().map(Columns::new) {
+            match row.text()?.as_str() {
+                "account" => rows.account = Some(from_str(&row.text()?)?),
+                "marks" => rows.marks = from_str(&row.text()?)?,
+                _ => {}
+            }
+        }
+        for mut row in self.run("SELECT row FROM device", vec![])?.into_iter().map(Columns::new) {
+            rows.devices.push(from_str(&row.text()?)?);
+        }
+        for mut row in self.run("SELECT jid, seq FROM peer", vec![])?.into_iter().map(Columns::new) {
+            rows.peers.push((row.jid()?, row.seq()?));
+        }
+        if let Some(row) = self.run("SELECT max(seq) FROM log", vec![])?.into_iter().next() {
+            rows.last = StanzaSeq(Columns::new(row).optional_number()?.unwrap_or_default());
+        }
+        let Marks { checkpoint, transferred, .. } = rows.marks;
+        rows.tail = self.rows_above(checkpoint.min(transferred), PLACE_MAX)?;
+        Ok(rows)
+    }
+
+    /// Applies all operations or none.
+    pub fn commit(&self, ops: &[Op]) -> Result<()> {
+        bind::transaction(&self.state, || {
+            if !self.has_schema.get() {
+                SCHEMA.iter().try_for_each(|statement| self.run(statement, vec![]).map(|_| ()))?;
+            }
+            ops.iter().try_for_each(|op| self.apply(op))
+        })?;
+        self.has_schema.set(true);
+        Ok(())
+    }
+
+    fn apply(&self, op: &Op) -> Result<()> {
+        let (statement, values) = match op {
+            Op::Append(row) => (APPEND, log_values(row)?),
+            Op::PutDevice(row) => (PUT_DEVICE, vec![text(row.device.as_str()), text(&to_string(row)?)]),
+            Op::DeleteDevice(DeviceId(device)) => ("DELETE FROM device WHERE device = ?", vec![text(device)]),
+            Op::PutAccount(row) => (PUT_ACCOUNT, vec![text("account"), text(&to_string(row)?)]),
+            Op::PutPeer(jid, seq) => (PUT_PEER, vec![text(jid.as_str()), place(*seq)?]),
+            Op::PutMarks(marks) => (PUT_ACCOUNT, vec![text("marks"), text(&to_string(marks)?)]),
+        };
+        self.run(statement, values).map(|_| ())
+    }
+
+    fn rows_above(&self, after: StanzaSeq, limit: u64) -> Result<Vec<LogRow>> {
+        let rows = self.run(ROWS_ABOVE, vec![place(after)?, number(limit)?])?;
+        rows.into_iter().map(|row| log_row(Columns::new(row))).collect()
+    }
+
+    fn run(&self, statement: &str, values: Vec<Value>) -> Result<Vec<Vec<Value>>> {
+        let cursor = self.state.storage().sql().exec(statement, values)?;
+        let rows = cursor.raw().collect();
+        self.rows_read.set(self.rows_read.get() + cursor.rows_read() as u64);
+        self.rows_written.set(self.rows_written.get() + cursor.rows_written() as u64);
+        rows
+    }
+
+    /// Reads cannot fail towards the engine: who asked for it must ask [`Store::take_failed`].
+    fn read<T: Default>(&self, result: Result<T>) -> T {
+        result.unwrap_or_else(|error| {
+            console_error!("cannot read the log: {error}");
+            self.failed.set(true);
+            T::default()
+        })
+    }
+
+    fn newest_sources(&self, since: Millis, limit: usize) -> Result<Vec<(StanzaSeq, Millis, Source)>> {
+        let mut found = Vec::new();
+        let mut below = StanzaSeq(PLACE_MAX);
+        loop {
+            let step = self.run(SOURCES_BELOW, vec![place(below)?, number(SOURCES_STEP)?])?;
+            let mut any_recent = false;
+            for mut row in step.into_iter().map(Columns::new) {
+                let (seq, at) = (row.seq()?, Millis(row.number()?));
+                below = seq;
+                any_recent |= at >= since;
+                if let Some(source) = row.optional_text()?.filter(|_| at >= since && found.len() < limit) {
+                    found.push((seq, at, from_str(&source)?));
+                }
+            }
+            if !any_recent || found.len() >= limit {
+                return Ok(found);
+            }
+        }
+    }
+}
+
+impl LogStore for Store {
+    fn page(&self, after: StanzaSeq, limit: usize) -> Vec<LogRow> {
+        if !self.has_schema.get() {
+            return Vec::new();
+        }
+        self.read(self.rows_above(after, limit as u64))
+    }
+
+    fn sources(&self, since: Millis, limit: usize) -> Vec<(StanzaSeq, Millis, Source)> {
+        if !self.has_schema.get() {
+            return Vec::new();
+        }
+        self.read(self.newest_sources(since, limit))
+    }
+}

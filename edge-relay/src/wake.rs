@@ -1,0 +1,129 @@
+//! When the engine wants to be woken: soon by a timer, which keeps the object in memory, later
+//! by the object's alarm, which outlives it and costs a row each time it is set.
+
+use futures::future::{AbortHandle, abortable};
+use shared::time::Millis;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+use wasm_bindgen_futures::spawn_local;
+use worker::{Date, Delay, State, console_error};
+
+/// Up to here a timer does; the object would not have hibernated much earlier anyway.
+const TIMER_MS_MAX: u64 = 15_000;
+/// An alarm that is overdue by this much is not coming.
+const ALARM_LATE_MS_MAX: u64 = 120_000;
+
+/// The wall clock.
+pub fn now() -> Millis {
+    Millis(Date::now().as_millis())
+}
+
+/// What is known of the object's alarm.
+#[derive(Clone, Copy, PartialEq)]
+enum Alarm {
+    Unknown,
+    Asked,
+    None,
+    At(Millis),
+}
+
+/// The object's timer and its alarm.
+pub struct Clock {
+    state: Rc<State>,
+    timer: RefCell<Option<(Millis, AbortHandle)>>,
+    alarm: Cell<Alarm>,
+    wanted: Cell<Option<Millis>>,
+    /// How often the alarm was set since the object was constructed.
+    pub alarms_set: Cell<u64>,
+}
+
+impl Clock {
+    /// The clock of this object. Touches nothing.
+    pub fn new(state: Rc<State>) -> Rc<Self> {
+        let (timer, wanted, alarms_set) = Default::default();
+        Rc::new(Self { state, timer, alarm: Cell::new(Alarm::Unknown), wanted, alarms_set })
+    }
+
+    /// The alarm went off: there is none any more.
+    pub fn alarm_went_off(&self) {
+        self.alarm.set(Alarm::None);
+    }
+
+    /// Calls `wake` at this time, if the object is still there; if it is not, the alarm does.
+    /// It may be called earlier, or not be wanted any more.
+    pub fn wake_at(self: &Rc<Self>, at: Option<Millis>, wake: impl FnOnce() + 'static) {
+        let in_ms = at.map(|at| (at, at.since(now())));
+        match in_ms {
+            Some((at, ms)) if ms <= TIMER_MS_MAX => {
+                self.wanted.set(None);
+                self.set_timer(at, ms, wake);
+            }
+            _ => {
+                self.stop_timer();
+                self.wanted.set(at);
+                self.set_alarm();
+            }
+        }
+    }
+
+    fn set_timer(self: &Rc<Self>, at: Millis, ms: u64, wake: impl FnOnce() + 'static) {
+        // One that rings early is cheaper than a new one for every frame.
+        if self.timer.borrow().as_ref().is_some_and(|(set, _)| *set <= at) {
+            return;
+        }
+        self.stop_timer();
+        let (delay, handle) = abortable(Delay::from(Duration::from_millis(ms)));
+        *self.timer.borrow_mut() = Some((at, handle));
+        let clock = self.clone();
+        spawn_local(async move {
+            if delay.await.is_ok() {
+                clock.timer.take();
+                wake();
+            }
+        });
+    }
+
+    fn stop_timer(&self) {
+        if let Some((_, timer)) = self.timer.take() {
+            timer.abort();
+        }
+    }
+
+    fn set_alarm(self: &Rc<Self>) {
+        let Some(wanted) = self.wanted.get() else { return };
+        match self.alarm.get() {
+            Alarm::At(set) if set <= wanted && now().since(set) < ALARM_LATE_MS_MAX => {}
+            Alarm::Asked => {}
+            Alarm::Unknown => {
+                self.alarm.set(Alarm::Asked);
+                spawn_local(self.clone().ask());
+            }
+            Alarm::None | Alarm::At(_) => {
+                self.alarm.set(Alarm::At(wanted));
+                self.alarms_set.set(self.alarms_set.get() + 1);
+                spawn_local(self.clone().set(wanted));
+            }
+        }
+    }
+
+    /// Finds out what an earlier construction of the object has set.
+    async fn ask(self: Rc<Self>) {
+        let found = self.state.storage().get_alarm().await;
+        let found =
+            found.inspect_err(|error| console_error!("cannot read the alarm: {error}")).ok().flatten();
+        if self.alarm.get() == Alarm::Asked {
+            let found = found.and_then(|ms| u64::try_from(ms).ok());
+            self.alarm.set(found.map_or(Alarm::None, |ms| Alarm::At(Millis(ms))));
+            self.set_alarm();
+        }
+    }
+
+    async fn set(self: Rc<Self>, at: Millis) {
+        let in_ms = i64::try_from(at.since(now())).unwrap_or(i64::MAX);
+        if let Err(error) = self.state.storage().set_alarm(in_ms).await {
+            console_error!("cannot set the alarm: {error}");
+            self.alarm.set(Alarm::Unknown);
+        }
+    }
+}
