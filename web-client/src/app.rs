@@ -14,6 +14,7 @@ use leptos::task::spawn_local;
 
 /// A screen.
 #[derive(Clone, Copy)]
+#[expect(clippy::large_enum_variant, reason = "there is one, and a session is handed about as a copy")]
 pub enum Screen {
     /// The stores are being opened.
     Opening,

@@ -18,16 +18,17 @@ pub fn Main(session: Session) -> impl IntoView {
     watch_clock(session);
     let open = Memo::new(move |_| session.open.get());
     view! {
-        <div class="panes" class:has-open=move || open.with(Option::is_some)>
+        <main class="panes" class:has-open=move || open.with(Option::is_some)>
+            <h1 class="sr-only">{tr(|t| t.app_name)}</h1>
             <Sidebar />
-            <main class="pane-main">
+            <div class="pane-main">
                 {move || match open.get() {
                     Some(jid) => view! { <Conversation jid /> }.into_any(),
                     None => view! { <Nothing /> }.into_any(),
                 }}
-            </main>
+            </div>
             {move || session.fault.get().map(|fault| view! { <StoreNotice fault /> })}
-        </div>
+        </main>
     }
 }
 

@@ -51,6 +51,8 @@ pub struct Session {
     pub loading: RwSignal<bool>,
     /// The reader is at the newest message.
     pub at_bottom: RwSignal<bool>,
+    /// How often the reader asked to be taken there.
+    pub jumps: RwSignal<u32>,
     /// Incoming messages since the reader left it.
     pub fresh: RwSignal<usize>,
     /// Incoming messages of the open conversation, to be announced.
@@ -88,6 +90,7 @@ impl Session {
             history: RwSignal::default(),
             loading: RwSignal::new(false),
             at_bottom: RwSignal::new(true),
+            jumps: RwSignal::new(0),
             fresh: RwSignal::new(0),
             unspoken: RwSignal::default(),
             typing: RwSignal::default(),
@@ -177,7 +180,10 @@ impl Session {
 
     fn take_message(self, row: &MessageRow) {
         let incoming = row.direction == Direction::Incoming;
-        if !incoming {
+        if incoming {
+            // A message ends the typing that led to it (XEP-0085 §5.1 `active`).
+            self.take_typing(row.conversation.clone(), false);
+        } else {
             self.stored(&row.key);
         }
         if !self.is_open(&row.conversation) {
@@ -190,7 +196,6 @@ impl Session {
             if at_bottom { history.trim_start() } else { history.trim_end() }
         });
         if incoming && change == Change::Newest {
-            self.take_typing(row.conversation.clone(), false);
             self.unspoken.update(|unspoken| unspoken.push(row.body.clone()));
             if !at_bottom {
                 self.fresh.update(|count| *count += 1);
@@ -278,6 +283,7 @@ impl Session {
         if !self.history.with_untracked(History::follows) {
             self.history.update(History::follow);
         }
+        self.jumps.update(|jumps| *jumps += 1);
     }
 
     fn read_page(self) {

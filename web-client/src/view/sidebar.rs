@@ -20,7 +20,7 @@ pub fn Sidebar() -> impl IntoView {
             <header class="bar">
                 <Avatar jid=account.clone() />
                 <div class="bar-text">
-                    <h1 title=account.to_string()>{name}</h1>
+                    <h2 title=account.to_string()>{name}</h2>
                     <ConnectionState />
                 </div>
                 <LanguageSwitch />

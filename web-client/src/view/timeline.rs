@@ -65,6 +65,18 @@ pub fn Timeline(jid: BareJid, name: String) -> impl IntoView {
         };
         request_animation_frame(settle);
     });
+    Effect::new(move |before: Option<u32>| {
+        let jumps = session.jumps.get();
+        let jump = move || {
+            if let Some(scroller) = scroller.try_get_untracked().flatten() {
+                scroller.set_scroll_top(0);
+            }
+        };
+        if before.is_some() {
+            request_animation_frame(jump);
+        }
+        jumps
+    });
     // A status that changes, or the reader who returns, moves nothing, but may be a thing seen.
     let look = move || {
         if let Some(scroller) = scroller.try_get_untracked().flatten() {
