@@ -21,8 +21,13 @@ extern "C" {
     #[wasm_bindgen(catch, js_namespace = crypto, js_name = getRandomValues)]
     fn get_random_values(into: &js_sys::Uint8Array) -> std::result::Result<JsValue, JsValue>;
 
+    /// Calls a JavaScript function after a time; answers a handle.
     #[wasm_bindgen(catch, js_name = setTimeout)]
-    fn set_timeout(callee: &js_sys::Function, ms: u32) -> std::result::Result<JsValue, JsValue>;
+    pub fn set_timeout(callee: &js_sys::Function, ms: u32) -> std::result::Result<JsValue, JsValue>;
+
+    /// Takes back what [`set_timeout`] was to call.
+    #[wasm_bindgen(js_name = clearTimeout)]
+    pub fn clear_timeout(handle: &JsValue);
 }
 
 /// Applies everything `body` writes, or nothing if it fails. It must not wait for anything.
@@ -39,11 +44,6 @@ pub fn transaction(state: &State, mut body: impl FnMut() -> Result<()>) -> Resul
 pub fn limit_events(state: &State, ms: u32) -> Result<()> {
     let state: RawState = JsValue::from(state.as_raw()).unchecked_into();
     state.set_event_timeout(ms).map_err(Error::from)
-}
-
-/// Calls a JavaScript function in a later turn.
-pub fn later(callee: &js_sys::Function) -> Result<()> {
-    set_timeout(callee, 0).map(|_| ()).map_err(Error::from)
 }
 
 /// Bytes from the runtime's cryptographic source.

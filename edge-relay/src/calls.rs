@@ -3,6 +3,7 @@
 //! What became of a call that failed or took too long is not known, and the caller is told just
 //! that. It will call again, and what is called twice is recognised there.
 
+use crate::pause::pause;
 use futures::channel::oneshot;
 use futures::future::{Either, select};
 use shared::relay::{CallId, TransferReply, TransferRequest};
@@ -10,15 +11,14 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::pin;
-use std::time::Duration;
-use worker::{Delay, Env, Error, Method, Request, RequestInit, Response, Result, console_warn};
+use worker::{Env, Error, Method, Request, RequestInit, Response, Result, console_warn};
 
 /// How long a call may take. The object that is called may be gone without a word.
 pub const CALL_MS_MAX: u64 = 10_000;
 
 /// What the future comes to, or an error if it takes longer than a call may.
 pub async fn in_time<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
-    match select(pin!(future), pin!(Delay::from(Duration::from_millis(CALL_MS_MAX)))).await {
+    match select(pin!(future), pause(CALL_MS_MAX)).await {
         Either::Left((done, _)) => done,
         Either::Right(_) => Err(Error::from("no answer in time")),
     }

@@ -65,7 +65,7 @@ fn abort_later(state: &JsValue) {
         .and_then(|abort| abort.dyn_into::<js_sys::Function>().ok())
         .map(|abort| abort.bind1(state, &JsValue::from_str("the relay crashed")))
         .map(|abort| abort.unchecked_into::<js_sys::Function>());
-    if bound.is_none_or(|abort| bind::later(&abort).is_err()) {
+    if bound.is_none_or(|abort| bind::set_timeout(&abort, 0).is_err()) {
         console_error!("cannot abort an object");
     }
 }

@@ -16,6 +16,7 @@ mod links;
 mod lobby;
 mod mailbox;
 mod object;
+mod pause;
 mod settings;
 mod store;
 mod wake;

@@ -3,6 +3,7 @@
 //! hibernates.
 
 use crate::links::close;
+use crate::pause::pause;
 use crate::{bind, calls, settings};
 use futures::StreamExt;
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
@@ -12,10 +13,8 @@ use shared::limits::AUTHENTICATION_MS_MAX;
 use shared::relay::Registration;
 use shared::relay::lobby::{Input, Lobby, Output};
 use std::collections::VecDeque;
-use std::pin::pin;
-use std::time::Duration;
 use wasm_bindgen_futures::spawn_local;
-use worker::{Delay, Env, Error, Method, Request, Result, WebSocket, WebsocketEvent, console_warn};
+use worker::{Env, Error, Method, Request, Result, WebSocket, WebsocketEvent, console_warn};
 
 /// What one of the two sockets says. Sockets are numbered: the client's is 0, and each mailbox
 /// has the next.
@@ -63,12 +62,12 @@ impl Driver {
 
     /// Carries frames; comes to the code to close with.
     async fn carry(&mut self) -> u16 {
-        let mut patience = Delay::from(Duration::from_millis(AUTHENTICATION_MS_MAX));
+        let mut patience = pause(AUTHENTICATION_MS_MAX);
         loop {
             let heard = if self.mailbox.is_some() {
                 self.heard.next().await
             } else {
-                match select(self.heard.next(), pin!(&mut patience)).await {
+                match select(self.heard.next(), &mut patience).await {
                     Either::Left((heard, _)) => heard,
                     Either::Right(_) => return 1000,
                 }

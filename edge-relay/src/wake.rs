@@ -1,13 +1,13 @@
 //! When the engine wants to be woken: soon by a timer, which keeps the object in memory, later
 //! by the object's alarm, which outlives it and costs a row each time it is set.
 
+use crate::pause::pause;
 use futures::future::{AbortHandle, abortable};
 use shared::time::Millis;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::time::Duration;
 use wasm_bindgen_futures::spawn_local;
-use worker::{Date, Delay, State, console_error};
+use worker::{Date, State, console_error};
 
 /// Up to here a timer does; the object would not have hibernated much earlier anyway.
 const TIMER_MS_MAX: u64 = 15_000;
@@ -73,7 +73,7 @@ impl Clock {
             return;
         }
         self.stop_timer();
-        let (delay, handle) = abortable(Delay::from(Duration::from_millis(ms)));
+        let (delay, handle) = abortable(pause(ms));
         *self.timer.borrow_mut() = Some((at, handle));
         let clock = self.clone();
         spawn_local(async move {
