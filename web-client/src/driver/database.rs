@@ -60,12 +60,14 @@ pub(super) enum Closed {
     Here,
 }
 
+type OnClosed = Rc<dyn Fn(Closed)>;
+
 pub(super) struct Database {
     name: String,
     reader: RefCell<Option<Rc<Reader>>>,
     writer: RefCell<Option<Writer>>,
     closed: Cell<Option<Closed>>,
-    on_closed: RefCell<Option<Rc<dyn Fn(Closed)>>>,
+    on_closed: RefCell<Option<OnClosed>>,
     itself: Weak<Self>,
 }
 
@@ -111,7 +113,7 @@ impl Database {
         if let Some(reader) = self.reader.borrow().clone() {
             return Ok(reader);
         }
-        let reader = Rc::new(Reader(Some(build(&self.name).await.map_err(|error| fault(&error))?)));
+        let reader = Rc::new(Reader(Some(build(&self.name).await.map_err(|error| opening_fault(&error))?)));
         self.check_open()?;
         Ok(self.reader.borrow_mut().get_or_insert(reader).clone())
     }
@@ -125,8 +127,8 @@ impl Database {
         }
         let opening = Factory::new().and_then(|factory| factory.open(&self.name, Some(VERSION)));
         let handle = match opening {
-            Ok(request) => request.await.map_err(|error| fault(&error.into()))?,
-            Err(error) => return Err(fault(&error.into())),
+            Ok(request) => request.await.map_err(|error| opening_fault(&error.into()))?,
+            Err(error) => return Err(opening_fault(&error.into())),
         };
         let handle = IdbDatabase::from(handle);
         self.writer.replace(Some(self.watched(handle.clone())));
@@ -239,16 +241,20 @@ async fn build(name: &str) -> rexie::Result<Rexie> {
         .await
 }
 
-/// What an error of opening or reading means to a person.
+/// What an error of reading means to a person.
 pub(super) fn fault(error: &rexie::Error) -> StoreFault {
-    use idb::Error::{DomException, IndexedDbNotFound, IndexedDbOpenFailed, TransactionOpenFailed};
-    match error {
-        rexie::Error::IdbError(IndexedDbNotFound(_)) => StoreFault::Unavailable,
-        rexie::Error::IdbError(DomException(exception)) => fault_named(&exception.name()),
-        rexie::Error::IdbError(IndexedDbOpenFailed(value) | TransactionOpenFailed(value)) => {
-            fault_named(&name_of(value))
-        }
-        _ => StoreFault::Broken,
+    fault_named(&name_of_error(error))
+}
+
+/// What a failed opening means to a person.
+fn opening_fault(error: &rexie::Error) -> StoreFault {
+    if matches!(error, rexie::Error::IdbError(idb::Error::IndexedDbNotFound(_))) {
+        return StoreFault::Unavailable;
+    }
+    match name_of_error(error).as_str() {
+        // A private window of Firefox.
+        "InvalidStateError" => StoreFault::Unavailable,
+        name => fault_named(name),
     }
 }
 
@@ -258,8 +264,17 @@ pub(super) fn fault_named(name: &str) -> StoreFault {
         "QuotaExceededError" => StoreFault::Full,
         "VersionError" => StoreFault::NewerVersion,
         // Storage that the user or the browser has switched off.
-        "SecurityError" | "NotAllowedError" | "InvalidStateError" => StoreFault::Unavailable,
+        "SecurityError" | "NotAllowedError" => StoreFault::Unavailable,
         _ => StoreFault::Broken,
+    }
+}
+
+fn name_of_error(error: &rexie::Error) -> String {
+    use idb::Error::{DomException, IndexedDbOpenFailed, TransactionOpenFailed};
+    match error {
+        rexie::Error::IdbError(DomException(exception)) => exception.name(),
+        rexie::Error::IdbError(IndexedDbOpenFailed(value) | TransactionOpenFailed(value)) => name_of(value),
+        _ => String::new(),
     }
 }
 

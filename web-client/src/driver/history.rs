@@ -4,7 +4,7 @@
 use super::database::{Database, fault, index, meta, store};
 use crate::port::StoreFault;
 use js_sys::Array;
-use rexie::{Direction, KeyRange, Rexie, Transaction, TransactionMode};
+use rexie::{Direction, KeyRange, Rexie, StoreIndex, Transaction, TransactionMode};
 use serde::de::DeserializeOwned;
 use shared::client::rows::{ConversationRow, MessageRow, Rows};
 use shared::jid::BareJid;
@@ -13,6 +13,9 @@ use wasm_bindgen::JsValue;
 
 /// Above every order: what JavaScript still counts exactly.
 const ORDER_MAX: f64 = js_sys::Number::MAX_SAFE_INTEGER;
+
+/// Messages told again after a change of the lead.
+const NEWS_MAX: u32 = 200;
 
 /// Everything an engine needs to start.
 pub(super) async fn load(database: &Database) -> Result<Rows, StoreFault> {
@@ -60,17 +63,36 @@ pub(super) async fn page(
     .await
 }
 
-/// Keys of the newest messages. Two steps of a cursor find where they begin; stepping through
-/// them all would take a tenth of a second.
+/// What a dying leader may have changed without telling: the newest messages, those whose
+/// status may still rise, and every conversation.
+pub(super) async fn news(database: &Database) -> Result<(Vec<MessageRow>, Vec<ConversationRow>), StoreFault> {
+    read(database, &[store::MESSAGES, store::CONVERSATIONS], async |transaction| {
+        let messages = transaction.store(store::MESSAGES)?;
+        let newest = messages.index(index::RECENT)?;
+        let range = newest_range(&newest, NEWS_MAX).await?;
+        let mut found: Vec<MessageRow> = rows(newest.get_all(range, Some(NEWS_MAX)).await?)?;
+        found.extend(rows(messages.index(index::AWAITING)?.get_all(None, Some(NEWS_MAX)).await?)?);
+        let conversations = transaction.store(store::CONVERSATIONS)?.get_all(None, None).await?;
+        Ok((found, rows(conversations)?))
+    })
+    .await
+}
+
+/// Keys of the newest messages.
 async fn recent(messages: &rexie::Store) -> rexie::Result<Vec<JsValue>> {
     let max = CLIENT_RECENT_KEYS_MAX as u32;
     let newest = messages.index(index::RECENT)?;
+    newest.get_all_keys(newest_range(&newest, max).await?, Some(max)).await
+}
+
+/// Where the `max` newest begin. Two steps of a cursor find it; stepping through thousands
+/// would take a tenth of a second.
+async fn newest_range(newest: &StoreIndex, max: u32) -> rexie::Result<Option<KeyRange>> {
     let oldest = newest.scan(None, Some(1), Some(max - 1), Some(Direction::Prev)).await?;
-    let range = match oldest.first() {
+    Ok(match oldest.first() {
         Some((order, _)) => Some(KeyRange::lower_bound(order, None)?),
         None => None,
-    };
-    newest.get_all_keys(range, Some(max)).await
+    })
 }
 
 enum ReadFault {

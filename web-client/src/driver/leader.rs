@@ -27,7 +27,7 @@ const FAILURES_UNTOLD: u32 = 1;
 /// Waits for the lead, leads, and waits again, until the tab needs no engine any more.
 pub(super) async fn campaign(tab: Rc<Tab>) {
     while !tab.is_finished() {
-        let mut lock = Lock::acquire(tab.database.name(), tab.impatience()).await;
+        let mut lock = Lock::acquire(tab.database.name(), tab.patience.lost()).await;
         if tab.is_finished() {
             return;
         }

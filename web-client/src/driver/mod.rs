@@ -27,8 +27,13 @@ mod socket;
 mod tab;
 mod tabs;
 
-use crate::port::{Client, StoreFault};
+use crate::port::{Backend, Client, StoreFault};
+use futures::FutureExt;
+use futures::future::LocalBoxFuture;
+use shared::client::rows::{ConversationRow, MessageRow};
+use shared::client::{Command, Event, LinkState};
 use shared::jid::BareJid;
+use tab::Tab;
 
 pub use audience::on_fault;
 pub use browser::default_url;
@@ -37,5 +42,38 @@ pub use session_pointer::remembered;
 /// Opens the account's database, creating it if need be, and joins the tabs that use it. `url`
 /// is the relay's, `ws:` or `wss:`.
 pub async fn open(account: BareJid, url: String) -> Result<Client, StoreFault> {
-    tab::Tab::open(account, url).await
+    Ok(Client(Tab::open(account, url).await?))
+}
+
+impl Backend for Tab {
+    fn account(&self) -> BareJid {
+        self.account.clone()
+    }
+
+    fn command(&self, command: Command) {
+        Tab::command(self, command);
+    }
+
+    fn subscribe(&self, listener: Box<dyn Fn(&Event)>) {
+        self.audience.add(listener);
+    }
+
+    fn link(&self) -> LinkState {
+        self.audience.link()
+    }
+
+    fn conversations(&self) -> LocalBoxFuture<'static, Result<Vec<ConversationRow>, StoreFault>> {
+        let database = self.database.clone();
+        async move { history::conversations(&database).await }.boxed_local()
+    }
+
+    fn page(
+        &self,
+        conversation: BareJid,
+        before: Option<u64>,
+        limit: u32,
+    ) -> LocalBoxFuture<'static, Result<Vec<MessageRow>, StoreFault>> {
+        let database = self.database.clone();
+        async move { history::page(&database, &conversation, before, limit).await }.boxed_local()
+    }
 }

@@ -9,14 +9,10 @@ use super::commit::Epoch;
 use super::database::{Closed, Database};
 use super::engine_loop::{Ended, EngineLoop, Owner};
 use super::handover::{Number, Pending, TabName, is_passing};
-use super::tabs::{Channel, Word};
-use super::{history, leader, session_pointer};
-use crate::port::{Backend, Client, StoreFault};
-use futures::FutureExt;
-use futures::channel::oneshot;
-use futures::future::LocalBoxFuture;
+use super::tabs::{Channel, Patience, Word};
+use super::{leader, session_pointer};
+use crate::port::StoreFault;
 use gloo_timers::callback::Timeout;
-use shared::client::rows::{ConversationRow, MessageRow};
 use shared::client::{Command, Event, LinkState};
 use shared::id::DeviceId;
 use shared::jid::BareJid;
@@ -27,8 +23,6 @@ use wasm_bindgen_futures::spawn_local;
 
 /// Pause before a command that the leader has not answered is handed over again.
 const HAND_OVER_MS: u32 = 2_000;
-/// A leader that is silent for this long while a person waits is frozen: its lead is taken.
-const LEADER_SILENCE_MS: u64 = 10_000;
 
 pub(super) struct Tab {
     name: TabName,
@@ -37,13 +31,13 @@ pub(super) struct Tab {
     /// The name that this device takes when it has none yet.
     pub device: DeviceId,
     pub database: Rc<Database>,
+    pub patience: Patience,
+    pub audience: Audience,
     channel: RefCell<Option<Channel>>,
-    audience: Audience,
     pending: RefCell<Pending>,
     again: RefCell<Option<Timeout>>,
-    unanswered_since: Cell<Option<Millis>>,
-    impatience: RefCell<Option<oneshot::Sender<()>>>,
     leading: Cell<bool>,
+    followed: Cell<bool>,
     engine: RefCell<Option<(Rc<EngineLoop>, Epoch)>>,
     committed: Cell<bool>,
     finished: Cell<bool>,
@@ -52,7 +46,7 @@ pub(super) struct Tab {
 }
 
 impl Tab {
-    pub async fn open(account: BareJid, url: String) -> Result<Client, StoreFault> {
+    pub async fn open(account: BareJid, url: String) -> Result<Rc<Self>, StoreFault> {
         let database = Database::open(&account).await?;
         let tab = Rc::new_cyclic(|itself: &Weak<Self>| Self {
             name: TabName(browser::random_name()),
@@ -64,9 +58,9 @@ impl Tab {
             audience: Audience::new(LinkState::Offline { retry_at: browser::now() }),
             pending: RefCell::default(),
             again: RefCell::default(),
-            unanswered_since: Cell::default(),
-            impatience: RefCell::default(),
+            patience: Patience::default(),
             leading: Cell::default(),
+            followed: Cell::default(),
             engine: RefCell::default(),
             committed: Cell::default(),
             finished: Cell::default(),
@@ -83,23 +77,24 @@ impl Tab {
         browser::on_return(move || returned(()));
         tab.say(&Word::Hello);
         spawn_local(leader::campaign(tab.clone()));
-        Ok(Client(tab))
+        Ok(tab)
+    }
+
+    /// Keeps a command and hands it over until what it causes is on disk.
+    pub fn command(&self, command: Command) {
+        if !is_passing(&command) {
+            self.pending.borrow_mut().push(command);
+            self.hand_over();
+        } else if let Some(engine) = self.engine() {
+            engine.pass(command);
+        } else {
+            self.say(&Word::Passing(command));
+        }
     }
 
     /// Whether this tab has done with the account.
     pub fn is_finished(&self) -> bool {
         self.finished.get()
-    }
-
-    /// Resolves when a person has waited too long for the leader.
-    pub fn impatience(&self) -> impl Future<Output = ()> + Unpin + use<> {
-        let (tell, told) = oneshot::channel();
-        self.impatience.replace(Some(tell));
-        Box::pin(async move {
-            if told.await.is_err() {
-                futures::future::pending().await
-            }
-        })
     }
 
     pub fn set_leading(&self, leading: bool) {
@@ -112,6 +107,16 @@ impl Tab {
         engine.wake();
         self.say(&Word::Leading(epoch));
         self.hand_over();
+        if self.followed.take() {
+            self.catch_up();
+        }
+    }
+
+    /// The last leader may have died between a commit and its events.
+    fn catch_up(&self) {
+        if let Some(tab) = self.itself.upgrade() {
+            spawn_local(async move { tab.audience.catch_up(&tab.database).await });
+        }
     }
 
     pub fn stop_engine(&self, why: Ended) {
@@ -156,21 +161,18 @@ impl Tab {
             engine.hand_over(&self.name, front);
         } else if !self.leading.get() {
             self.say(&Word::HandOver(self.name.clone(), front));
-            self.lose_patience();
-            let again = with(&self.itself, |tab, ()| tab.hand_over());
-            self.again.replace(Some(Timeout::new(HAND_OVER_MS, move || again(()))));
+            self.await_answer();
         }
     }
 
-    fn lose_patience(&self) {
-        let since = self.unanswered_since.get().unwrap_or_else(browser::now);
-        self.unanswered_since.set(Some(since));
-        if browser::now().since(since) > LEADER_SILENCE_MS
-            && browser::visible()
-            && let Some(impatience) = self.impatience.take()
-        {
-            impatience.send(()).ok();
-        }
+    fn await_answer(&self) {
+        let again = with(&self.itself, |tab, ()| {
+            tab.again.take();
+            tab.patience.unanswered();
+            tab.hand_over();
+        });
+        let timer = || Timeout::new(HAND_OVER_MS, move || again(()));
+        self.again.borrow_mut().get_or_insert_with(timer);
     }
 
     fn hear(&self, word: Word) {
@@ -192,24 +194,30 @@ impl Tab {
                 }
             }
             Word::Leading(epoch) => {
-                self.unanswered_since.set(None);
+                self.heard_leader();
+                self.catch_up();
                 if self.engine.borrow().as_ref().is_some_and(|(_, ours)| *ours < epoch) {
                     self.stop_engine(Ended::Fenced);
                 }
                 self.hand_over();
             }
             Word::Taken(tab, upto) if !leading => {
-                self.unanswered_since.set(None);
+                self.heard_leader();
                 if tab == self.name {
                     self.on_disk(upto);
                 }
             }
             Word::Event(event) if !leading => {
-                self.unanswered_since.set(None);
+                self.heard_leader();
                 self.show(&event);
             }
             _ => {}
         }
+    }
+
+    fn heard_leader(&self) {
+        self.patience.answered();
+        self.followed.set(true);
     }
 
     fn on_disk(&self, upto: Number) {
@@ -270,46 +278,6 @@ impl Owner for Tab {
     fn committed(&self) {
         self.committed.set(true);
         show_fault(None);
-    }
-}
-
-impl Backend for Tab {
-    fn account(&self) -> BareJid {
-        self.account.clone()
-    }
-
-    fn command(&self, command: Command) {
-        if !is_passing(&command) {
-            self.pending.borrow_mut().push(command);
-            self.hand_over();
-        } else if let Some(engine) = self.engine() {
-            engine.pass(command);
-        } else {
-            self.say(&Word::Passing(command));
-        }
-    }
-
-    fn subscribe(&self, listener: Box<dyn Fn(&Event)>) {
-        self.audience.add(listener);
-    }
-
-    fn link(&self) -> LinkState {
-        self.audience.link()
-    }
-
-    fn conversations(&self) -> LocalBoxFuture<'static, Result<Vec<ConversationRow>, StoreFault>> {
-        let database = self.database.clone();
-        async move { history::conversations(&database).await }.boxed_local()
-    }
-
-    fn page(
-        &self,
-        conversation: BareJid,
-        before: Option<u64>,
-        limit: u32,
-    ) -> LocalBoxFuture<'static, Result<Vec<MessageRow>, StoreFault>> {
-        let database = self.database.clone();
-        async move { history::page(&database, &conversation, before, limit).await }.boxed_local()
     }
 }
 

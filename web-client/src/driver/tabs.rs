@@ -2,6 +2,7 @@
 //! BroadcastChannel carries words. A word that is lost costs time and nothing else: truth is in
 //! the stores.
 
+use super::browser;
 use super::commit::{Epoch, to_row};
 use super::handover::{Number, TabName};
 use futures::channel::oneshot;
@@ -9,7 +10,7 @@ use futures::future::{Either, pending, select};
 use js_sys::{Function, Object, Promise, Reflect};
 use serde::{Deserialize, Serialize};
 use shared::client::{Command, Event};
-use std::future::Future;
+use std::cell::{Cell, RefCell};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{BroadcastChannel, MessageEvent};
@@ -62,6 +63,48 @@ impl Drop for Channel {
     fn drop(&mut self) {
         self.channel.set_onmessage(None);
         self.channel.close();
+    }
+}
+
+/// A leader that leaves so many hand-overs in a row without a word while a person waits is
+/// frozen: its lead is taken. Counted, not timed: after a sleep of the machine both wake.
+const SILENCES_MAX: u32 = 5;
+
+/// How often this tab has waited for a word of the leader in vain.
+#[derive(Default)]
+pub(super) struct Patience {
+    silences: Cell<u32>,
+    tell: RefCell<Option<oneshot::Sender<()>>>,
+}
+
+impl Patience {
+    /// The time for an answer has passed.
+    pub fn unanswered(&self) {
+        self.silences.set(self.silences.get().saturating_add(1));
+        // Of several waiting tabs the one that a person looks at leads.
+        if self.silences.get() >= SILENCES_MAX
+            && browser::visible()
+            && let Some(tell) = self.tell.take()
+        {
+            tell.send(()).ok();
+        }
+    }
+
+    /// The leader has said something.
+    pub fn answered(&self) {
+        self.silences.set(0);
+    }
+
+    /// Resolves when it is lost.
+    pub fn lost(&self) -> impl Future<Output = ()> + Unpin + use<> {
+        self.answered();
+        let (tell, told) = oneshot::channel();
+        self.tell.replace(Some(tell));
+        Box::pin(async move {
+            if told.await.is_err() {
+                pending().await
+            }
+        })
     }
 }
 
