@@ -4,7 +4,7 @@
 use crate::port::StoreFault;
 use crate::update::Update;
 use crate::view::main::Main;
-use crate::view::notice::StoreNotice;
+use crate::view::notice::StorePage;
 use crate::view::session::Session;
 use crate::view::sign_in::SignIn;
 use crate::view::update::UpdateNotice;
@@ -40,7 +40,7 @@ pub fn App() -> impl IntoView {
             Screen::Opening => view! { <Opening /> }.into_any(),
             Screen::SignIn => view! { <SignIn screen /> }.into_any(),
             Screen::Main(session) => view! { <Main session /> }.into_any(),
-            Screen::Fault(fault) => view! { <StoreNotice fault full_page=true /> }.into_any(),
+            Screen::Fault(fault) => view! { <StorePage fault /> }.into_any(),
         }}
     }
 }

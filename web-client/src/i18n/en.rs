@@ -115,6 +115,8 @@ pub(super) static EN: Texts = Texts {
     store_full: "This device is full. Free some space, then reload. Nothing that was shown is lost.",
     store_newer_version: "A newer version of the app is open in another tab. Reload to use it here too.",
     store_broken: "The stored conversations cannot be opened. Reload to try again.",
+    store_full_here: "This device is full. Keep this tab open and free some space: what you write is kept here and stored as soon as there is room.",
+    store_trying_here: "The browser is not storing anything at the moment. Keep this tab open: what you write is kept here and stored as soon as possible.",
     store_title: "Your messages cannot be stored",
     reload: "Reload",
     update_available: "A new version is ready.",

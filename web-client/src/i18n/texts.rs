@@ -91,6 +91,8 @@ pub struct Texts {
     pub store_newer_version: &'static str,
     pub store_broken: &'static str,
     pub store_title: &'static str,
+    pub store_full_here: &'static str,
+    pub store_trying_here: &'static str,
     pub reload: &'static str,
     pub update_available: &'static str,
 }

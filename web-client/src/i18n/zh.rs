@@ -93,6 +93,8 @@ pub(super) static ZH: Texts = Texts {
     store_full: "设备存储空间已满。请释放空间后重新加载，已显示的内容不会丢失。",
     store_newer_version: "另一个标签页已打开新版本。请重新加载以在此使用新版本。",
     store_broken: "无法打开已保存的会话。请重新加载重试。",
+    store_full_here: "设备存储空间已满。请不要关闭此标签页并释放空间：你写的内容会保留在这里，有空间后立即保存。",
+    store_trying_here: "浏览器暂时无法保存数据。请不要关闭此标签页：你写的内容会保留在这里，恢复后立即保存。",
     store_title: "消息无法保存",
     reload: "重新加载",
     update_available: "新版本已就绪。",

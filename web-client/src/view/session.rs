@@ -4,6 +4,7 @@
 //! is a put by key; whatever is shown can be read again from the stores.
 
 use super::history::{Change, History, PAGE_ROWS};
+use crate::driver;
 use crate::i18n::time;
 use crate::port::{Client, StoreFault};
 use leptos::prelude::*;
@@ -104,6 +105,7 @@ impl Session {
         };
         // First listen, then read: what happens in between comes as an event.
         session.client().subscribe(move |event| session.take(event));
+        driver::on_fault(move |fault| session.fault.set(fault));
         session.read_conversations();
         session
     }

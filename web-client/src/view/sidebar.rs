@@ -3,7 +3,7 @@
 use super::avatar::Avatar;
 use super::icon::{Icon, Sign};
 use super::session::Session;
-use super::sign_in::{LanguageSwitch, fault_text};
+use super::sign_in::{LanguageSwitch, fault_text, normal_form};
 use crate::i18n::{lang, texts, time, tr};
 use leptos::html::{Dialog, Input};
 use leptos::prelude::*;
@@ -91,6 +91,7 @@ fn SignInAgain() -> impl IntoView {
         let password = password.get_untracked().map(|input| input.value()).unwrap_or_default();
         if !password.is_empty() {
             session.refused.set(None);
+            let password = normal_form(password);
             session.command(Command::SignIn { password, register: false });
         }
     };

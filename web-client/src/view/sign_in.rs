@@ -43,7 +43,7 @@ pub fn SignIn(screen: RwSignal<Screen>) -> impl IntoView {
         }
         refusal.set(None);
         working.set(true);
-        let command = Command::SignIn { password, register };
+        let command = Command::SignIn { password: normal_form(password), register };
         // A client stays with its account: a second attempt for the same one goes to the same.
         if let Some(session) = session.get_untracked().filter(|session| session.account() == account) {
             session.refused.set(None);
@@ -160,6 +160,11 @@ fn own_domain() -> String {
 
 fn account(typed: &str) -> Option<BareJid> {
     if typed.contains('@') { BareJid::parse(typed).ok() } else { BareJid::new(typed, &own_domain()).ok() }
+}
+
+/// The same password whichever keyboard wrote it (RFC 4013 §2.2).
+pub fn normal_form(password: String) -> String {
+    js_sys::JsString::from(password).normalize("NFKC").into()
 }
 
 fn refusal_text(refusal: &Refusal, texts: &'static Texts) -> String {
