@@ -1,9 +1,6 @@
 //! Between a row of the log and its columns.
 
-use serde::Deserialize;
-use serde::de::IntoDeserializer;
-use serde::de::value::StringDeserializer;
-use serde_json::{from_str, to_string};
+use serde_json::{from_str, from_value, to_string};
 use shared::id::StanzaSeq;
 use shared::jid::BareJid;
 use shared::log::{Direction, LogRow};
@@ -55,8 +52,7 @@ impl Columns {
     /// The next column: an address. It was prepared when it was written, and must be readable
     /// even if the rules of preparation have changed since.
     pub fn jid(&mut self) -> Result<BareJid> {
-        let text: StringDeserializer<serde_json::Error> = self.text()?.into_deserializer();
-        Ok(BareJid::deserialize(text)?)
+        Ok(from_value(self.text()?.into())?)
     }
 }
 
