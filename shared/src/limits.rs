@@ -68,3 +68,7 @@ pub const CONNECT_MS_MAX: u64 = 15_000;
 pub const CLIENT_WINDOW_STANZAS_MAX: usize = 100;
 /// Newest message keys a client remembers to recognise a repeat that carries no stanza-id of its relay.
 pub const CLIENT_RECENT_KEYS_MAX: usize = 2_000;
+/// Outgoing messages of one conversation that a client watches for receipts.
+pub const CLIENT_AWAITING_MAX: usize = 2_000;
+/// Confirmations kept back for one conversation that the user has not accepted.
+pub const CLIENT_OWED_WITHHELD_MAX: usize = 1_000;

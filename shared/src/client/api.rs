@@ -51,7 +51,7 @@ pub enum Command {
     /// Prove who you are with a password, creating the account first if asked to. The password
     /// is forgotten as soon as the relay has accepted it.
     SignIn {
-        /// In clear text; never stored.
+        /// In clear text and normal form NFKC (RFC 4013); never stored.
         password: String,
         /// XEP-0077 first.
         register: bool,
@@ -67,9 +67,12 @@ pub enum Command {
         /// Its text.
         body: String,
     },
-    /// Try a failed message again, under the same origin-id.
+    /// Try a failed message again. It was refused for good, so this is a new message under a new
+    /// origin-id, which takes the place of the old one: the relay, which remembers the refused
+    /// one, would answer a repeat with what it answered before.
     Retry(MessageKey),
-    /// Take a queued or failed message away.
+    /// Take a message away that failed, or that no connection was ever given. One that is on its
+    /// way cannot be called back: then nothing happens.
     Discard(MessageKey),
     /// Start or accept a conversation.
     Accept(BareJid),

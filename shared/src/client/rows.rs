@@ -82,15 +82,20 @@ pub struct MessageRow {
     pub status: Status,
     /// When.
     pub times: Times,
-    /// Why it failed: a stanza error condition (RFC 6120 §8.3.3).
+    /// Why it failed: a stanza error condition (RFC 6120 §8.3.3), or [`OUTCOME_UNKNOWN`].
     pub failure: Option<String>,
     /// The `id` its stanza carries, which receipts and markers name.
     pub id: String,
-    /// `1` while a receipt or marker may still raise its status; absent otherwise. Index
-    /// `awaiting` finds these rows at start-up without reading the history.
+    /// `1` on an outgoing message while a receipt or marker may still raise its status, or the
+    /// user may still try it again; absent otherwise. Index `awaiting` finds these rows at
+    /// start-up without reading the history.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub awaiting: Option<u8>,
 }
+
+/// [`MessageRow::failure`] of a message that was handed to a relay so long ago that the relay
+/// may no longer recognise a repeat. It is not sent again unless the user says so.
+pub const OUTCOME_UNKNOWN: &str = "outcome-unknown";
 
 /// Orders from here up are this device's own, for messages the relay has not numbered. A number
 /// that JavaScript holds exactly.
@@ -170,6 +175,18 @@ pub struct ConversationRow {
     pub accepted: bool,
     /// What stands in the composer.
     pub draft: String,
+    /// The newest incoming message that asks to be marked as seen and has not been.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub markable: Option<Markable>,
+}
+
+/// A message that asks for a displayed marker (XEP-0333 `<markable/>`).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Markable {
+    /// Its identity here.
+    pub key: MessageKey,
+    /// The `id` of its stanza, which the marker names.
+    pub id: String,
 }
 
 /// The stream that can be resumed, and how far this device has read its account's log.
@@ -242,6 +259,6 @@ pub struct Rows {
     pub conversations: Vec<ConversationRow>,
     /// Store `messages`, index `awaiting`.
     pub awaiting: Vec<MessageRow>,
-    /// Keys of the newest messages (up to [`crate::limits::CLIENT_RECENT_KEYS_MAX`]).
+    /// Keys of the newest messages, oldest first (up to [`crate::limits::CLIENT_RECENT_KEYS_MAX`]).
     pub recent: Vec<MessageKey>,
 }
