@@ -68,11 +68,12 @@ fn host_meta(request: &Request, kind: &str, body: impl FnOnce(&str) -> String) -
     let forwarded = request.headers().get("X-Forwarded-Proto")?;
     let secure = url.scheme() == "https" || forwarded.as_deref() == Some("https");
     let websocket = format!("{}://{}/xmpp-websocket", if secure { "wss" } else { "ws" }, host(&url));
-    ResponseBuilder::new()
-        .with_header("Content-Type", kind)?
-        .with_header("Access-Control-Allow-Origin", "*")?
-        .with_header("X-Content-Type-Options", "nosniff")?
-        .ok(body(&websocket))
+    let response = Response::ok(body(&websocket))?;
+    let headers = response.headers();
+    headers.set("Content-Type", kind)?;
+    headers.set("Access-Control-Allow-Origin", "*")?;
+    headers.set("X-Content-Type-Options", "nosniff")?;
+    Ok(response)
 }
 
 /// RFC 7395 §3.1, and who may connect at all.
