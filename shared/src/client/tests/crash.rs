@@ -12,6 +12,10 @@ enum Act {
     Receipt(u8),
     Marker(u8),
     Displayed,
+    /// Two messages from bob with an `<r/>` between them and one behind, all at once.
+    Burst(u8, u8),
+    /// Two messages written faster than the disk.
+    Two(u8, u8),
     Ask,
     Cut,
     /// The relay no longer knows the session when the client comes back.
@@ -19,14 +23,15 @@ enum Act {
     Wait,
 }
 
-use Act::{Ask, Bob, Cut, Displayed, Forget, Marker, Receipt, Send, Wait};
+use Act::{Ask, Bob, Burst, Cut, Displayed, Forget, Marker, Receipt, Send, Two, Wait};
 
-const SCRIPTS: [&[Act]; 5] = [
+const SCRIPTS: [&[Act]; 6] = [
     &[Send(1), Bob(1), Ask, Send(2), Receipt(1), Displayed, Marker(2), Wait],
     &[Send(1), Send(2), Cut, Send(3), Wait, Bob(1), Cut, Bob(2), Wait, Ask],
     &[Bob(1), Bob(2), Send(1), Forget, Bob(3), Displayed, Send(2), Wait, Ask],
     &[Cut, Send(1), Bob(1), Send(2), Wait, Receipt(2), Receipt(1), Cut, Marker(1), Wait],
     &[Send(1), Cut, Wait, Forget, Wait, Cut, Send(2), Forget, Wait, Send(3), Displayed],
+    &[Two(1, 2), Burst(1, 2), Receipt(1), Two(3, 4), Cut, Wait, Burst(3, 4), Marker(4), Ask],
 ];
 
 fn act(world: &mut World, act: Act) {
@@ -39,6 +44,19 @@ fn act(world: &mut World, act: Act) {
         Receipt(n) => drop(world.deliver(&receipt_from("bob@d/x", &origin(n)))),
         Marker(n) => drop(world.deliver(&displayed_from("bob@d/x", &origin(n)))),
         Displayed => world.command(Command::Displayed(jid("bob@d"))),
+        Burst(n, m) => {
+            for n in [n, m] {
+                world.relay.deliver(&from_bob(&format!("b{n}"), "in"));
+                if world.link.is_some() {
+                    world.relay.out.push("<r xmlns='urn:xmpp:sm:3'/>".into());
+                }
+            }
+            world.settle();
+        }
+        Two(n, m) => {
+            world.handle(Input::Command(send(&origin(n), &format!("body {n}"))));
+            world.command(send(&origin(m), &format!("body {m}")));
+        }
         Ask => world.say_if_online("<r xmlns='urn:xmpp:sm:3'/>"),
         Cut => world.cut(),
         Forget => {

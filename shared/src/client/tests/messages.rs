@@ -172,6 +172,9 @@ fn a_receipt_after_an_error_wins() {
     world.deliver(&receipt_from("bob@d", "o1"));
     let row = &world.store.messages[&key("o1")];
     assert_eq!((row.status, row.failure.as_deref()), (Status::Delivered, None));
+    let told = world.events.len();
+    world.deliver(&receipt_from("bob@d", "o1"));
+    assert_eq!(world.events.len(), told, "a second one is no news");
 }
 
 #[test]

@@ -74,13 +74,27 @@ fn the_h_of_a_failed_resume_counts() {
 #[test]
 fn without_an_h_everything_is_sent_again_under_the_same_name() {
     let mut world = broken_after_one_of_three();
+    let before = world.store.session.as_ref().unwrap().stream;
     world.relay.failed_tells_h = false;
     world.relay.forget_session_id();
     world.cut();
     world.advance(5000);
+    assert_eq!(world.store.session.as_ref().unwrap().stream, before + 1);
     assert_eq!(bodies(&world), ["m1", "m2", "m3"]);
     assert_eq!(world.relay.log.len(), 3);
     assert!(world.store.outbox.is_empty());
+}
+
+#[test]
+fn a_number_counts_only_on_its_own_stream() {
+    let mut world = broken_after_one_of_three();
+    for row in world.store.outbox.values_mut() {
+        row.sent_as = row.sent_as.map(|sent| SentAs { stream: sent.stream - 1, ..sent });
+    }
+    world.relay.session.as_mut().unwrap().handled += 2;
+    world.reload();
+    world.advance(5000);
+    assert_eq!(bodies(&world), ["m1", "m2", "m3"]);
 }
 
 #[test]
