@@ -83,21 +83,30 @@ export class Tab {
     await this.online();
   }
 
+  listed(jid) {
+    return this.page.locator(`${byId("conversation")}[data-jid="${jid}"]`).first();
+  }
+
   async openChat(jid) {
-    const known = this.page.locator(`${byId("conversation")}[data-jid="${jid}"]`).first();
-    if (await known.isVisible()) {
-      await known.click();
-    } else {
-      await this.get("new-chat-input").fill(jid);
-      await this.get("new-chat-button").click();
-    }
+    if (await this.listed(jid).isVisible()) return this.openListed(jid);
+    await this.get("new-chat-input").fill(jid);
+    await this.get("new-chat-button").click();
+    await this.#opened(jid);
+  }
+
+  /** Opens a conversation that is in the list, or comes into it. */
+  async openListed(jid) {
+    await this.listed(jid).click();
+    await this.#opened(jid);
+  }
+
+  async #opened(jid) {
     await this.get("composer-input").waitFor();
     this.peer = jid;
   }
 
   async unread(jid) {
-    const conversation = this.page.locator(`${byId("conversation")}[data-jid="${jid}"]`).first();
-    return Number(await conversation.getAttribute("data-unread"));
+    return Number(await this.listed(jid).getAttribute("data-unread"));
   }
 
   bubble(text) {
@@ -125,6 +134,12 @@ export class Tab {
       last = await this.status(text);
       return wanted.includes(last);
     }, { timeoutMs: 20_000, everyMs: 30, detail: async () => `it is ${last}\n${this.words()}` });
+  }
+
+  /** Turns the wheel over the timeline; up is negative. */
+  async scroll(px) {
+    await this.get("timeline").hover();
+    await this.page.mouse.wheel(0, px);
   }
 
   /** The bubbles in the page, from top to bottom. */
