@@ -19,6 +19,8 @@ pub const ID_BYTES_MAX: usize = 256;
 pub const ACK_EVERY_STANZAS: u32 = 5;
 /// ... or after this long with something outstanding.
 pub const ACK_IDLE_MS: u64 = 250;
+/// A device that has not asked is told after this long what the relay has of it.
+pub const TELL_IDLE_MS: u64 = 500;
 /// An ack request that stays unanswered this long ends the link (R12); the session stays resumable.
 pub const ACK_TIMEOUT_MS: u64 = 10_000;
 /// How long a session waits for its device to resume it (XEP-0198 §5 `max`).

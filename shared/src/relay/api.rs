@@ -116,6 +116,9 @@ pub struct LinkState {
 pub struct Counters {
     /// Stanzas received.
     pub handled: Handled,
+    /// The newest count of them that the device was told.
+    #[serde(default)]
+    pub told: Handled,
     /// Stanzas sent.
     pub sent: Handled,
     /// Number of the next log row to look at.

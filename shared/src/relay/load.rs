@@ -105,6 +105,7 @@ impl Stream {
         self.suspended = None;
         self.managed = counters.managed;
         self.handled = counters.handled;
+        self.told = counters.told;
         self.next = counters.next;
         self.carbons = counters.carbons;
         self.unrequested = counters.unrequested;
@@ -156,5 +157,7 @@ fn restored(row: StreamRow, tail: &[LogRow], now: Millis) -> Stream {
         unrequested: 0,
         requested: None,
         last_sent: now,
+        told: handled,
+        last_heard: now,
     }
 }

@@ -22,7 +22,9 @@ impl RelayEngine {
         log: &dyn LogStore,
     ) -> Result<(), StreamCondition> {
         let Some(kind) = stanza::kind(&element) else { return self.nonza(link, id, &element, log) };
+        let now = self.now;
         let Some(stream) = self.stream_mut(id) else { return Ok(()) };
+        stream.last_heard = now;
         if stream.managed {
             // XEP-0198 §4: every stanza counts, whatever is wrong with it.
             stream.handled = stream.handled.next();

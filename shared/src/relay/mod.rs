@@ -202,7 +202,10 @@ impl RelayEngine {
             return None;
         }
         let unauthenticated = self.links.values().filter(|link| !matches!(link.phase, Phase::Bound(_)));
-        let streams = self.devices.values().filter_map(|device| device.stream.as_ref()?.deadline());
+        let streams = self.devices.values().filter_map(|device| {
+            let stream = device.stream.as_ref()?;
+            stream.deadline(self.gate.durable(stream.no).handled())
+        });
         unauthenticated.map(Link::deadline).chain(streams).chain(self.transfers.deadline()).min()
     }
 

@@ -119,6 +119,7 @@ impl RelayEngine {
         let resumable = matches!(enable.attr("resume"), Some("true" | "1"));
         stream.managed = true;
         stream.handled = Handled::ZERO;
+        stream.told = Handled::ZERO;
         stream.window = Window::default();
         stream.sm_id_hash = if resumable { sm_id_hash(&token) } else { String::new() };
         let mut enabled = Element::new(ns::SM, "enabled");
@@ -190,6 +191,7 @@ impl RelayEngine {
         stream.requested = None;
         stream.unrequested = frames.len() as u32;
         stream.last_sent = now;
+        stream.told = stream.handled;
         for (sent, _) in &frames {
             stream.window.push(sent.clone());
         }

@@ -10,7 +10,7 @@ use super::rows::{DeviceRow, Op, StreamRow};
 use super::{Counters, Effect, LogStore, RelayEngine};
 use crate::delivery::{self, Reader};
 use crate::id::{DeviceId, LinkId, StanzaSeq};
-use crate::limits::{ACK_EVERY_STANZAS, ACK_IDLE_MS, ACK_TIMEOUT_MS, WINDOW_STANZAS_MAX};
+use crate::limits::{ACK_EVERY_STANZAS, ACK_IDLE_MS, ACK_TIMEOUT_MS, TELL_IDLE_MS, WINDOW_STANZAS_MAX};
 use crate::log::LogRow;
 use crate::sm::{Handled, Window};
 use crate::time::Millis;
@@ -50,6 +50,9 @@ pub(super) struct Stream {
     pub(super) unrequested: u32,
     pub(super) requested: Option<Millis>,
     pub(super) last_sent: Millis,
+    /// The newest count the device was told, and when the last stanza came.
+    pub(super) told: Handled,
+    pub(super) last_heard: Millis,
 }
 
 impl Stream {
@@ -69,20 +72,34 @@ impl Stream {
             unrequested: 0,
             requested: None,
             last_sent: now,
+            told: Handled::ZERO,
+            last_heard: now,
         }
     }
 
-    pub(super) fn deadline(&self) -> Option<Millis> {
+    pub(super) fn deadline(&self, durable: Handled) -> Option<Millis> {
         self.link?;
+        [self.ack_deadline(), self.tell_deadline(durable)].into_iter().flatten().min()
+    }
+
+    /// When an ack request is due, or given up.
+    fn ack_deadline(&self) -> Option<Millis> {
         match self.requested {
             Some(at) => Some(at.plus(ACK_TIMEOUT_MS)),
             None => (self.managed && self.window.outstanding() > 0).then(|| self.last_sent.plus(ACK_IDLE_MS)),
         }
     }
 
+    /// When a device that does not ask is told what is on disk (XEP-0198 §4 allows it at any
+    /// time): its last messages would otherwise look unsent until it writes again.
+    fn tell_deadline(&self, durable: Handled) -> Option<Millis> {
+        (self.managed && self.told != durable).then(|| self.last_heard.plus(TELL_IDLE_MS))
+    }
+
     pub(super) fn counters(&self) -> Counters {
         Counters {
             handled: self.handled,
+            told: self.told,
             sent: self.window.sent(),
             next: self.next,
             unrequested: self.unrequested,
@@ -191,6 +208,9 @@ impl RelayEngine {
         if self.gate.durable(no).handled() != handled {
             self.put_device(id);
         }
+        if let Some(stream) = self.stream_mut(id) {
+            stream.told = handled;
+        }
         self.gate.effect(Effect::Ack(link, no));
     }
 
@@ -295,20 +315,25 @@ impl RelayEngine {
         self.send_element(link, &Element::new(ns::SM, "r"));
     }
 
-    /// Ack requests that are due, and devices that left one unanswered (R12).
+    /// Ack requests that are due, devices that left one unanswered (R12), and acks nobody asked
+    /// for.
     pub(super) fn streams_on_time(&mut self, log: &dyn LogStore) {
         let now = self.now;
-        let due: Vec<(DeviceId, LinkId, bool)> = self
-            .devices
-            .iter()
-            .filter_map(|(id, device)| {
-                let stream = device.stream.as_ref()?;
-                let due = stream.deadline().is_some_and(|at| at <= now);
-                due.then_some(())?;
-                Some((id.clone(), stream.link?, stream.requested.is_some()))
-            })
-            .collect();
-        for (id, link, unanswered) in due {
+        let due = |deadline: Option<Millis>| deadline.is_some_and(|at| at <= now);
+        let mut ask = Vec::new();
+        for (id, device) in &mut self.devices {
+            let Some(stream) = device.stream.as_mut() else { continue };
+            let Some(link) = stream.link else { continue };
+            if due(stream.ack_deadline()) {
+                ask.push((id.clone(), link, stream.requested.is_some()));
+            }
+            let durable = self.gate.durable(stream.no).handled();
+            if due(stream.tell_deadline(durable)) {
+                stream.told = durable;
+                self.gate.effect(Effect::Ack(link, stream.no));
+            }
+        }
+        for (id, link, unanswered) in ask {
             if unanswered {
                 self.close_link(link, Some(StreamCondition::ConnectionTimeout), 1000, log);
             } else if let Some(stream) = self.stream_mut(&id) {

@@ -162,6 +162,22 @@ fn the_count_a_device_is_told_is_in_the_store() {
 }
 
 #[test]
+fn a_device_that_does_not_ask_is_told_all_the_same() {
+    let mut world = World::new();
+    let mut alice = Device::online(&mut world, "a", "phone");
+    for n in 0..3 {
+        alice.message(&mut world, "nobody@d", &n.to_string());
+    }
+    world.pass(2_000);
+    alice.drain(&mut world);
+    assert_eq!(alice.unacked(), 0);
+    let acks = alice.nonzas.iter().filter(|e| e.name == "a").count();
+    world.pass(60_000);
+    alice.drain(&mut world);
+    assert_eq!(alice.nonzas.iter().filter(|e| e.name == "a").count(), acks, "and told once");
+}
+
+#[test]
 fn an_ack_for_what_was_not_sent_ends_the_stream_with_both_counts() {
     let mut world = World::new();
     let mut alice = Device::online(&mut world, "a", "phone");
