@@ -23,7 +23,7 @@ use worker::{Env, Error, Result, State, console_error};
 
 /// A WebSocket event that takes longer has hung: handling one never waits for anything.
 const EVENT_MS_MAX: u32 = 10_000;
-/// After the store has failed, how long until the next try that nobody asked for.
+/// How long something that was under way stays undone, if the object is lost and nobody calls it.
 const RECOVERY_MS: u64 = 60_000;
 
 /// One thing that happened, until the engine has seen it. See [`Input`].
@@ -62,6 +62,7 @@ pub struct Mailbox {
     engine: RefCell<Option<RelayEngine>>,
     events: RefCell<VecDeque<Event>>,
     draining: Cell<bool>,
+    calls: Cell<u32>,
 }
 
 impl Mailbox {
@@ -71,9 +72,9 @@ impl Mailbox {
             console_error!("cannot limit how long an event may take: {error}");
         }
         let (links, store) = (Links::new(state.clone()), Store::new(state.clone()));
-        let (engine, events, draining, waiting) = Default::default();
+        let (engine, events, draining, waiting, calls) = Default::default();
         let clock = Clock::new(state.clone());
-        Rc::new(Self { state, env, links, store, clock, waiting, engine, events, draining })
+        Rc::new(Self { state, env, links, store, clock, waiting, engine, events, draining, calls })
     }
 
     /// Whose mailbox it is; `None` for an object that nobody should have called.
@@ -126,7 +127,9 @@ impl Mailbox {
                 Output::Reply(call, reply) => self.waiting.reply(call, reply),
                 Output::WakeAt(at) => {
                     let mailbox = self.clone();
-                    self.clock.wake_at(at, move || mailbox.happened(Event::Wake));
+                    // Whoever connects to a name that is not registered must not cost storage.
+                    let alarm = !self.store.is_empty();
+                    self.clock.wake_at(at, alarm, move || mailbox.happened(Event::Wake));
                     return failed.map_or(Ok(()), Err);
                 }
             }
@@ -145,15 +148,32 @@ impl Mailbox {
         self.engine.take();
         self.links.close_all(1011);
         self.waiting.clear();
-        let mailbox = self.clone();
-        self.clock.wake_at(Some(now().plus(RECOVERY_MS)), move || mailbox.happened(Event::Wake));
+        self.clock.alarm_by(now().plus(RECOVERY_MS));
+    }
+
+    /// The alarm went off.
+    pub fn alarm(self: &Rc<Self>) {
+        self.clock.alarm_went_off();
+        self.happened(Event::Wake);
+        self.outlive();
+    }
+
+    /// If the object is lost now, calls and timers are lost with it, and there may be no client
+    /// to ask for what they were to do. Then the alarm has the engine loaded, which knows.
+    fn outlive(&self) {
+        if self.calls.get() > 0 || self.clock.has_timer() {
+            self.clock.alarm_by(now().plus(RECOVERY_MS));
+        }
     }
 
     fn call(self: &Rc<Self>, request: TransferRequest) {
         let mailbox = self.clone();
+        self.calls.set(self.calls.get() + 1);
+        self.outlive();
         self.state.wait_until(async move {
             let upto = request.upto();
             let reply = calls::transfer(&mailbox.env, &request).await;
+            mailbox.calls.set(mailbox.calls.get().saturating_sub(1));
             mailbox.happened(Event::Transferred(request.to, upto, reply));
         });
     }

@@ -41,8 +41,7 @@ impl DurableObject for Mailbox {
     async fn alarm(&self) -> Result<Response> {
         // An error has the alarm called again, in the next object.
         let Some(inner) = &self.inner else { return Err(Error::from("the relay crashed")) };
-        inner.clock.alarm_went_off();
-        inner.happened(Event::Wake);
+        inner.alarm();
         Response::empty()
     }
 

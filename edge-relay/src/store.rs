@@ -58,6 +58,11 @@ impl Store {
         Self { state, has_schema: Cell::new(false), failed: Cell::new(false), rows_read, rows_written }
     }
 
+    /// Whether nothing was ever written; known once it is loaded.
+    pub fn is_empty(&self) -> bool {
+        !self.has_schema.get()
+    }
+
     /// Whether a read has failed since this was last asked.
     pub fn take_failed(&self) -> bool {
         self.failed.take()

@@ -52,19 +52,28 @@ impl Clock {
 
     /// Calls `wake` at this time, if the object is still there; if it is not, the alarm does.
     /// It may be called earlier, or not be wanted any more.
-    pub fn wake_at(self: &Rc<Self>, at: Option<Millis>, wake: impl FnOnce() + 'static) {
-        let in_ms = at.map(|at| (at, at.since(now())));
-        match in_ms {
-            Some((at, ms)) if ms <= TIMER_MS_MAX => {
-                self.wanted.set(None);
-                self.set_timer(at, ms, wake);
-            }
-            _ => {
+    ///
+    /// Without `alarm` nothing is written: then a timer must do, however long it takes.
+    pub fn wake_at(self: &Rc<Self>, at: Option<Millis>, alarm: bool, wake: impl FnOnce() + 'static) {
+        match at.map(|at| (at, at.since(now()))) {
+            Some((at, ms)) if ms <= TIMER_MS_MAX || !alarm => self.set_timer(at, ms, wake),
+            Some((at, _)) => {
                 self.stop_timer();
-                self.wanted.set(at);
-                self.set_alarm();
+                self.alarm_by(at);
             }
+            None => self.stop_timer(),
         }
+    }
+
+    /// Has the object woken by then, whatever becomes of it until then.
+    pub fn alarm_by(self: &Rc<Self>, at: Millis) {
+        self.wanted.set(Some(self.wanted.get().map_or(at, |wanted| wanted.min(at))));
+        self.set_alarm();
+    }
+
+    /// Whether something waits for a timer, which would be lost with the object.
+    pub fn has_timer(&self) -> bool {
+        self.timer.borrow().is_some()
     }
 
     fn set_timer(self: &Rc<Self>, at: Millis, ms: u64, wake: impl FnOnce() + 'static) {
@@ -93,13 +102,14 @@ impl Clock {
     fn set_alarm(self: &Rc<Self>) {
         let Some(wanted) = self.wanted.get() else { return };
         match self.alarm.get() {
-            Alarm::At(set) if set <= wanted && now().since(set) < ALARM_LATE_MS_MAX => {}
+            Alarm::At(set) if set <= wanted && now().since(set) < ALARM_LATE_MS_MAX => self.wanted.set(None),
             Alarm::Asked => {}
             Alarm::Unknown => {
                 self.alarm.set(Alarm::Asked);
                 spawn_local(self.clone().ask());
             }
             Alarm::None | Alarm::At(_) => {
+                self.wanted.set(None);
                 self.alarm.set(Alarm::At(wanted));
                 self.alarms_set.set(self.alarms_set.get() + 1);
                 spawn_local(self.clone().set(wanted));
