@@ -16,6 +16,8 @@ import { until } from "./wait.mjs";
 globalThis.WebSocket = class extends WebSocket {
   constructor(url, protocols) {
     super(url, protocols, { allowSynchronousEvents: false });
+    // A browser's socket has no unhandled errors; this one throws them from a timer.
+    this.on("error", () => {});
   }
 };
 Strophe.setLogLevel(Strophe.LogLevel.FATAL);
@@ -75,6 +77,8 @@ export class XmppJs extends Foreign {
   static label = "@xmpp/client";
   #entity;
   #watch;
+  // Given to the library and not yet in its own queue: neither waiting nor acknowledged.
+  #leaving = new Set();
 
   _start() {
     const { user, password, url } = this;
@@ -138,8 +142,12 @@ export class XmppJs extends Foreign {
       const { to, body, id, request } = waiting;
       const stanza = xml("message", { to, id, type: "chat" }, xml("body", {}, body));
       if (request) stanza.append(xml("request", { xmlns: NS.receipts }));
-      // Refused before it reached the library's own queue.
-      this.#entity.send(stanza).catch(() => this._waiting.push(waiting));
+      this.#leaving.add(id);
+      this.#entity
+        .send(stanza)
+        // Refused before it reached the library's own queue.
+        .catch(() => this._waiting.push(waiting))
+        .finally(() => this.#leaving.delete(id));
     }
   }
 
@@ -155,7 +163,8 @@ export class XmppJs extends Foreign {
   }
 
   _unacked() {
-    return this.#entity.streamManagement.outbound_q.map(({ stanza }) => stanza.attrs.id);
+    const queued = this.#entity.streamManagement.outbound_q.map(({ stanza }) => stanza.attrs.id);
+    return [...queued, ...this.#leaving];
   }
 
   // Its reconnection gives up silently when an opening times out on a socket that stays open.
