@@ -89,6 +89,7 @@ pub(super) static EN: Texts = Texts {
     read_at: |time| format!("Read {time}"),
     retry: "Retry",
     delete: "Delete",
+    discard: "Delete: do not send this message",
     failure: |condition| match condition {
         "service-unavailable" | "item-not-found" => {
             "There is no such account, or it does not take your messages.".into()

@@ -76,6 +76,7 @@ pub struct Texts {
     pub read_at: fn(&str) -> String,
     pub retry: &'static str,
     pub delete: &'static str,
+    pub discard: &'static str,
     /// A sentence for a stanza error condition (RFC 6120 §8.3.3).
     pub failure: fn(&str) -> String,
 

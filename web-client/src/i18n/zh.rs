@@ -72,6 +72,7 @@ pub(super) static ZH: Texts = Texts {
     read_at: |time| format!("已读于 {time}"),
     retry: "重试",
     delete: "删除",
+    discard: "删除：不发送这条消息",
     failure: |condition| match condition {
         "service-unavailable" | "item-not-found" => "该账号不存在，或不接收你的消息。".into(),
         OUTCOME_UNKNOWN => "消息早已交出，但不确定是否到达。重试可能使对方看到两次。".into(),

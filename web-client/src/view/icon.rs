@@ -14,6 +14,7 @@ pub enum Icon {
     Down,
     Plus,
     SignOut,
+    Trash,
 }
 
 impl Icon {
@@ -28,6 +29,7 @@ impl Icon {
             Self::Send => "M4 12l16-8-5.5 16-3-6.5zM11.5 13.5L20 4",
             Self::Down => "M5 9l7 7 7-7",
             Self::Plus => "M12 5v14M5 12h14",
+            Self::Trash => "M5 7h14M9.5 7V4.5h5V7M7 7l1 13h8l1-13M10.5 11v5M13.5 11v5",
             Self::SignOut => "M10 4H5v16h5M14 8l4 4-4 4M18 12H9",
         }
     }

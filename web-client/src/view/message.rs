@@ -43,6 +43,13 @@ pub fn Message(key: MessageKey, shown: Memo<Shown>) -> impl IntoView {
             failed.then(|| view! { <Failure key=key.clone() reason=of(|row| row.failure.clone().unwrap_or_default()) /> })
         }
     };
+    let discard = {
+        let key = key.clone();
+        move || {
+            let queued = status.get() == (Direction::Outgoing, Status::Queued);
+            queued.then(|| view! { <Discard key=key.clone() /> })
+        }
+    };
     view! {
         <li class="item" class:opens-group=move || item.with(|item| item.as_ref().is_some_and(|item| item.opens_group))>
             {day}
@@ -65,6 +72,7 @@ pub fn Message(key: MessageKey, shown: Memo<Shown>) -> impl IntoView {
                     </span>
                 </div>
                 {failure}
+                {discard}
             </article>
         </li>
     }
@@ -114,6 +122,24 @@ fn times_text(row: &MessageRow, lang: Lang, texts: &'static Texts) -> String {
         write(texts.read_at, row.times.read),
     ];
     lines.into_iter().flatten().collect::<Vec<_>>().join("\n")
+}
+
+/// Takes back what has not left this device. It is there for whoever points at the message or
+/// comes to it by keyboard; on a touch screen always.
+#[component]
+fn Discard(key: MessageKey) -> impl IntoView {
+    let session = Session::here();
+    view! {
+        <button
+            class="button plain square discard"
+            data-testid="delete-button"
+            title=tr(|t| t.discard)
+            on:click=move |_| session.command(Command::Discard(key.clone()))
+        >
+            <Sign icon=Icon::Trash />
+            <span class="sr-only">{tr(|t| t.discard)}</span>
+        </button>
+    }
 }
 
 /// Why a message failed, and the two ways out.
