@@ -1,6 +1,7 @@
 //! The open conversation: who it is with, what was said, what is being written.
 
 use super::avatar::Avatar;
+use super::back;
 use super::composer::Composer;
 use super::icon::{Icon, Sign};
 use super::session::Session;
@@ -50,7 +51,7 @@ fn Header(jid: BareJid, name: String) -> impl IntoView {
                 class="button plain square back"
                 data-testid="back-button"
                 title=tr(|t| t.back)
-                on:click=move |_| session.show(None)
+                on:click=move |_| back::to_list(session)
             >
                 <Sign icon=Icon::Back />
                 <span class="sr-only">{tr(|t| t.back)}</span>

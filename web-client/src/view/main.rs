@@ -1,6 +1,7 @@
 //! The screen of a signed-in account: conversations beside the open one, or one of the two where
 //! there is no room for both.
 
+use super::back;
 use super::conversation::Conversation;
 use super::notice::StoreNotice;
 use super::session::Session;
@@ -16,6 +17,7 @@ const LOOK_AT_CLOCK_MS: u64 = 30_000;
 pub fn Main(session: Session) -> impl IntoView {
     provide_context(session);
     watch_clock(session);
+    back::watch(session);
     let open = Memo::new(move |_| session.open.get());
     view! {
         <main class="panes" class:has-open=move || open.with(Option::is_some)>

@@ -2,6 +2,7 @@
 //! [`crate::i18n`], every colour and measure from `style/`.
 
 mod avatar;
+mod back;
 mod composer;
 mod conversation;
 mod history;
