@@ -125,6 +125,34 @@ test("a wrong password is called wrong and a taken name taken", { timeout: 60_00
   assert.equal((await alice.tab.link()).state, "online");
 });
 
+test("an attempt to sign in under another name leaves nothing of the first behind", { timeout: 60_000 }, async () => {
+  const alice = await stage.registered("alice");
+  const eve = await stage.person("eve");
+  const own = eve.jid;
+  const isRefused = async () => (await eve.tab.get("sign-in-error").textContent()).trim() !== "";
+  await eve.tab.visit();
+  eve.jid = alice.jid;
+  await eve.tab.enter("sign-in-button", "guessed");
+  await until("a refusal", isRefused);
+  eve.jid = own;
+  await eve.tab.register();
+  assert.deepEqual(await eve.tab.databases(), [`counterfoil:${own}`]);
+  const held = () => eve.tab.page.evaluate(async () => (await navigator.locks.query()).held.map(({ name }) => name));
+  assert.deepEqual(await held(), [`counterfoil:${own}`]);
+});
+
+test("an attempt to sign in that failed is forgotten at the next start", { timeout: 60_000 }, async () => {
+  const alice = await stage.registered("alice");
+  const eve = await stage.person("eve");
+  await eve.tab.visit();
+  eve.jid = alice.jid;
+  await eve.tab.enter("sign-in-button", "guessed");
+  await until("a database", async () => (await eve.tab.databases()).length === 1);
+  await eve.tab.visit();
+  await eve.tab.get("password-input").waitFor();
+  assert.deepEqual(await eve.tab.databases(), []);
+});
+
 test("the language changes at once, for every text, and stays", { timeout: 60_000 }, async () => {
   const alice = await stage.registered("alice");
   await alice.tab.openChat("somebody@localhost");
@@ -156,6 +184,7 @@ test("signing out leaves nothing behind in the browser", { timeout: 60_000 }, as
   await hears(bob, "secret");
   await alice.tab.idle();
   await alice.tab.get("sign-out-button").click();
+  await alice.tab.get("sign-out-confirm").click();
   await alice.tab.get("password-input").waitFor();
   await until("the stores to be empty", async () => {
     for (const store of ["messages", "outbox", "owed", "conversations", "meta"]) {
@@ -165,6 +194,8 @@ test("signing out leaves nothing behind in the browser", { timeout: 60_000 }, as
   });
   await alice.tab.visit();
   await alice.tab.get("password-input").waitFor();
+  await until("the database to be gone", async () => (await alice.tab.databases()).length === 0);
+  assert.equal(await alice.tab.page.evaluate(() => localStorage.getItem("counterfoil:account")), null);
   assert(!(await alice.tab.page.evaluate(() => document.body.innerText)).includes("secret"));
   await alice.tab.signIn();
 });

@@ -54,6 +54,23 @@ for (const [how, end] of [
   });
 }
 
+test("every tab says that the stores fail, and that they work again", { timeout: 90_000 }, async () => {
+  const { first, second } = await twoTabs();
+  await first.page.evaluate(() => {
+    const { put } = IDBObjectStore.prototype;
+    globalThis.mend = () => (IDBObjectStore.prototype.put = put);
+    IDBObjectStore.prototype.put = () => {
+      throw new DOMException("no room", "QuotaExceededError");
+    };
+  });
+  await second.get("composer-input").fill("written into the void");
+  await second.get("send-button").click();
+  for (const tab of [first, second]) await tab.get("store-fault").waitFor({ timeout: 20_000 });
+  await first.page.evaluate(() => globalThis.mend());
+  for (const tab of [first, second]) await tab.get("store-fault").waitFor({ state: "detached", timeout: 30_000 });
+  await second.waitStatus("written into the void", "sent", "delivered", "read");
+});
+
 test("both tabs write at once, the leader is closed amid it, and nothing is lost or doubled", { timeout: 120_000 }, async () => {
   const { alice, bob, first, second } = await twoTabs();
   const ledger = new Ledger();

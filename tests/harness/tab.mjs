@@ -169,6 +169,12 @@ export class Tab {
     return (await this.rows(peer)).some((row) => row.body === text);
   }
 
+  /** The names of the app's databases. */
+  databases() {
+    return this.page.evaluate(async () =>
+      (await indexedDB.databases()).map(({ name }) => name).filter((name) => name.startsWith("counterfoil:")));
+  }
+
   // Opening a database that is not there would create it, without the app's stores.
   #read(store, peer) {
     return this.page.evaluate(async ([name, store, peer]) => {

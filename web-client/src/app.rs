@@ -46,13 +46,10 @@ pub fn App() -> impl IntoView {
 }
 
 fn open_remembered(screen: RwSignal<Screen>) {
-    let Some((account, url)) = driver::remembered() else {
-        screen.set(Screen::SignIn);
-        return;
-    };
     spawn_local(async move {
-        screen.set(match driver::open(account, url).await {
-            Ok(client) => Screen::Main(Session::new(client)),
+        screen.set(match driver::remembered().await {
+            Ok(Some(client)) => Screen::Main(Session::new(client)),
+            Ok(None) => Screen::SignIn,
             Err(fault) => Screen::Fault(fault),
         });
     });

@@ -1,13 +1,14 @@
 //! What the views know of everything below them: one handle, commands in, events out, pages of
 //! history on request.
 
+use serde::{Deserialize, Serialize};
 use shared::client::rows::{ConversationRow, MessageRow};
 use shared::client::{Command, Event, LinkState};
 use shared::jid::BareJid;
 use std::rc::Rc;
 
 /// Why the stores cannot be used, in words for a person through an i18n key.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum StoreFault {
     /// The browser keeps nothing here (private window, disabled storage).
     Unavailable,
@@ -28,8 +29,12 @@ pub(crate) trait Backend {
     fn account(&self) -> BareJid;
     fn command(&self, command: Command);
     fn subscribe(&self, listener: Box<dyn Fn(&Event)>);
+    fn on_fault(&self, listener: Box<dyn Fn(Option<StoreFault>)>);
+    fn close(&self) -> futures::future::LocalBoxFuture<'static, ()>;
     fn link(&self) -> LinkState;
-    fn conversations(&self) -> futures::future::LocalBoxFuture<'static, Result<Vec<ConversationRow>, StoreFault>>;
+    fn conversations(
+        &self,
+    ) -> futures::future::LocalBoxFuture<'static, Result<Vec<ConversationRow>, StoreFault>>;
     fn page(
         &self,
         conversation: BareJid,
@@ -53,6 +58,19 @@ impl Client {
     /// Calls back for every event, as long as the tab lives.
     pub fn subscribe(&self, listener: impl Fn(&Event) + 'static) {
         self.0.subscribe(Box::new(listener));
+    }
+
+    /// Calls back when the stores fail while they are in use, and with `None` when they work
+    /// again. What fails meanwhile is kept in memory and tried again, except after
+    /// [`StoreFault::NewerVersion`], which only a reload ends.
+    pub fn on_fault(&self, listener: impl Fn(Option<StoreFault>) + 'static) {
+        self.0.on_fault(Box::new(listener));
+    }
+
+    /// Ends the connection and gives the stores back, in this tab. If nobody has signed in to
+    /// the account, its stores go. Commands after this are not carried out.
+    pub async fn close(&self) {
+        self.0.close().await;
     }
 
     /// The newest known state of the connection.

@@ -12,31 +12,10 @@ use wasm_bindgen_futures::spawn_local;
 type Listener = Rc<dyn Fn(&Event)>;
 type FaultListener = Rc<dyn Fn(Option<StoreFault>)>;
 
-thread_local! {
-    static FAULT: Cell<Option<StoreFault>> = const { Cell::new(None) };
-    static FAULT_LISTENERS: RefCell<Vec<FaultListener>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Calls back when the stores fail while they are in use, and with `None` when they work again.
-/// What fails meanwhile is kept in memory and tried again, except after
-/// [`StoreFault::NewerVersion`], which only a reload ends.
-pub fn on_fault(listener: impl Fn(Option<StoreFault>) + 'static) {
-    if let Some(fault) = FAULT.get() {
-        listener(Some(fault));
-    }
-    FAULT_LISTENERS.with_borrow_mut(|listeners| listeners.push(Rc::new(listener)));
-}
-
-/// Tells the listeners of [`on_fault`], if it is news.
-pub(super) fn show_fault(fault: Option<StoreFault>) {
-    if FAULT.replace(fault) != fault {
-        let listeners = FAULT_LISTENERS.with_borrow(Clone::clone);
-        listeners.iter().for_each(|listener| listener(fault));
-    }
-}
-
 pub(super) struct Audience {
     listeners: RefCell<Vec<Listener>>,
+    fault_listeners: RefCell<Vec<FaultListener>>,
+    fault: Cell<Option<StoreFault>>,
     link: Cell<LinkState>,
     queue: RefCell<Option<Event>>,
     meanwhile: RefCell<Vec<Weak<Told>>>,
@@ -49,6 +28,8 @@ impl Audience {
     pub fn new(link: LinkState) -> Self {
         Self {
             listeners: RefCell::default(),
+            fault_listeners: RefCell::default(),
+            fault: Cell::default(),
             link: Cell::new(link),
             queue: RefCell::default(),
             meanwhile: RefCell::default(),
@@ -80,6 +61,29 @@ impl Audience {
         // A listener may add another.
         let listeners = self.listeners.borrow().clone();
         listeners.iter().for_each(|listener| listener(event));
+    }
+
+    /// Adds a listener to the state of the stores. It hears of a fault at once.
+    pub fn add_fault_listener(&self, listener: Box<dyn Fn(Option<StoreFault>)>) {
+        if let Some(fault) = self.fault.get() {
+            listener(Some(fault));
+        }
+        self.fault_listeners.borrow_mut().push(listener.into());
+    }
+
+    /// Tells how the stores are. Whether that is news.
+    pub fn tell_fault(&self, fault: Option<StoreFault>) -> bool {
+        let news = self.fault.replace(fault) != fault;
+        if news {
+            let listeners = self.fault_listeners.borrow().clone();
+            listeners.iter().for_each(|listener| listener(fault));
+        }
+        news
+    }
+
+    /// How the stores are.
+    pub fn fault(&self) -> Option<StoreFault> {
+        self.fault.get()
     }
 
     pub fn link(&self) -> LinkState {

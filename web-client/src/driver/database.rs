@@ -9,12 +9,13 @@
 
 use crate::port::StoreFault;
 use idb::Factory;
-use js_sys::Reflect;
+use js_sys::{Array, Function, Promise, Reflect};
 use rexie::{Index, ObjectStore, Rexie};
 use shared::jid::BareJid;
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::JsFuture;
 use web_sys::{IdbDatabase, IdbVersionChangeEvent};
 
 /// The stores. Rows are plain objects, fields named as in `shared::client::rows`.
@@ -49,6 +50,9 @@ pub(super) mod meta {
 /// store that it is not told of.
 const VERSION: u32 = 1;
 
+/// What stands before the account in the database's name.
+const NAME_PREFIX: &str = "counterfoil:";
+
 /// Why a database was closed for good.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Closed {
@@ -81,18 +85,16 @@ struct Writer {
 }
 
 impl Database {
-    /// Opens an account's database.
-    pub async fn open(account: &BareJid) -> Result<Rc<Self>, StoreFault> {
-        let database = Rc::new_cyclic(|itself| Self {
-            name: format!("counterfoil:{account}"),
+    /// An account's database. Its first use opens it.
+    pub fn of(account: &BareJid) -> Rc<Self> {
+        Rc::new_cyclic(|itself| Self {
+            name: format!("{NAME_PREFIX}{account}"),
             reader: RefCell::default(),
             writer: RefCell::default(),
             closed: Cell::default(),
             on_closed: RefCell::default(),
             itself: itself.clone(),
-        });
-        database.writer().await?;
-        Ok(database)
+        })
     }
 
     pub fn name(&self) -> &str {
@@ -167,6 +169,11 @@ impl Database {
         }
     }
 
+    /// Whether another tab has deleted it.
+    pub fn is_deleted(&self) -> bool {
+        self.closed.get() == Some(Closed::Deleted)
+    }
+
     fn check_open(&self) -> Result<(), StoreFault> {
         match self.closed.get() {
             None => Ok(()),
@@ -221,6 +228,22 @@ impl Drop for Writer {
         self.handle.set_onclose(None);
         self.handle.close();
     }
+}
+
+/// The accounts that have a database here; none where the browser does not say.
+pub(super) async fn accounts() -> Vec<BareJid> {
+    let name_of = |database: JsValue| Reflect::get(&database, &"name".into()).ok()?.as_string();
+    let account_of = |name: String| BareJid::parse(name.strip_prefix(NAME_PREFIX)?).ok();
+    let databases = list().await.unwrap_or_default();
+    databases.iter().filter_map(name_of).filter_map(account_of).collect()
+}
+
+/// web-sys does not have it.
+async fn list() -> Result<Array, JsValue> {
+    let factory = Reflect::get(&js_sys::global(), &"indexedDB".into())?;
+    let databases: Function = Reflect::get(&factory, &"databases".into())?.dyn_into()?;
+    let listing: Promise = databases.call0(&factory)?.dyn_into()?;
+    JsFuture::from(listing).await?.dyn_into()
 }
 
 async fn build(name: &str) -> rexie::Result<Rexie> {

@@ -6,7 +6,7 @@ use crate::port::StoreFault;
 use js_sys::Array;
 use rexie::{Direction, KeyRange, Rexie, StoreIndex, Transaction, TransactionMode};
 use serde::de::DeserializeOwned;
-use shared::client::rows::{ConversationRow, MessageRow, Rows};
+use shared::client::rows::{AccountRow, ConversationRow, MessageRow, Rows};
 use shared::jid::BareJid;
 use shared::limits::CLIENT_RECENT_KEYS_MAX;
 use wasm_bindgen::JsValue;
@@ -31,6 +31,16 @@ pub(super) async fn load(database: &Database) -> Result<Rows, StoreFault> {
             awaiting: rows(messages.index(index::AWAITING)?.get_all(None, None).await?)?,
             recent: rows(recent(&messages).await?)?,
         })
+    })
+    .await
+}
+
+/// Who is signed in.
+pub(super) async fn account(database: &Database) -> Result<Option<AccountRow>, StoreFault> {
+    // The handle that hears of a deletion; the reading one would stand in its way.
+    database.writer().await?;
+    read(database, &[store::META], async |transaction| {
+        Ok(rows(transaction.store(store::META)?.get(meta::ACCOUNT.into()).await?)?.pop())
     })
     .await
 }

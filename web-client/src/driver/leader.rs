@@ -3,7 +3,6 @@
 //! There is one way for an engine to begin: claim the epoch, read the stores, take the tab's
 //! pending commands. Start-up, hand-over from another tab and a failed commit all come here.
 
-use super::audience::show_fault;
 use super::browser;
 use super::commit::{self, CommitFault, Epoch};
 use super::engine_loop::{Ended, EngineLoop};
@@ -40,7 +39,7 @@ pub(super) async fn campaign(tab: Rc<Tab>) {
         tab.stop_engine(ended);
         tab.set_leading(false);
         // Still under the lock: nobody opens what is about to go.
-        tab.delete_if_signed_out().await;
+        tab.delete_if_abandoned().await;
         if ended == Ended::Fenced && !lock.is_real() {
             return;
         }
@@ -60,7 +59,7 @@ async fn lead(tab: &Rc<Tab>) -> Ended {
         let pause_ms = RESTART_MS_MIN.saturating_mul(1 << (failures - 1).min(10)).min(RESTART_MS_MAX);
         tab.show_offline(browser::now().plus(pause_ms.into()));
         if failures > FAILURES_UNTOLD {
-            show_fault(Some(fault));
+            tab.show_fault(Some(fault));
         }
         TimeoutFuture::new(pause_ms).await;
     }

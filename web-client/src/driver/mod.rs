@@ -22,7 +22,7 @@ mod engine_loop;
 mod handover;
 mod history;
 mod leader;
-mod session_pointer;
+mod remembered;
 mod socket;
 mod tab;
 mod tabs;
@@ -35,14 +35,17 @@ use shared::client::{Command, Event, LinkState};
 use shared::jid::BareJid;
 use tab::Tab;
 
-pub use audience::on_fault;
 pub use browser::default_url;
-pub use session_pointer::remembered;
 
 /// Opens the account's database, creating it if need be, and joins the tabs that use it. `url`
 /// is the relay's, `ws:` or `wss:`.
 pub async fn open(account: BareJid, url: String) -> Result<Client, StoreFault> {
     Ok(Client(Tab::open(account, url).await?))
+}
+
+/// Opens the account that is signed in on this device, if one is.
+pub async fn remembered() -> Result<Option<Client>, StoreFault> {
+    Ok(Tab::remembered().await?.map(|tab| Client(tab)))
 }
 
 impl Backend for Tab {
@@ -56,6 +59,20 @@ impl Backend for Tab {
 
     fn subscribe(&self, listener: Box<dyn Fn(&Event)>) {
         self.audience.add(listener);
+    }
+
+    fn on_fault(&self, listener: Box<dyn Fn(Option<StoreFault>)>) {
+        self.audience.add_fault_listener(listener);
+    }
+
+    fn close(&self) -> LocalBoxFuture<'static, ()> {
+        let tab = self.myself();
+        async move {
+            if let Some(tab) = tab {
+                tab.close().await;
+            }
+        }
+        .boxed_local()
     }
 
     fn link(&self) -> LinkState {

@@ -3,15 +3,16 @@
 //! Commands go to the engine if it runs here, else over the channel; both ends keep the same
 //! ledger ([`super::handover`]). Events come from the engine here or over the channel.
 
-use super::audience::{Audience, show_fault};
+use super::audience::Audience;
 use super::browser;
 use super::commit::Epoch;
 use super::database::{Closed, Database};
 use super::engine_loop::{Ended, EngineLoop, Owner};
 use super::handover::{Number, Pending, TabName, is_passing};
 use super::tabs::{Channel, Patience, Word};
-use super::{leader, session_pointer};
+use super::{history, leader, remembered};
 use crate::port::StoreFault;
+use futures::channel::oneshot;
 use gloo_timers::callback::Timeout;
 use shared::client::{Command, Event, LinkState};
 use shared::id::DeviceId;
@@ -41,13 +42,28 @@ pub(super) struct Tab {
     engine: RefCell<Option<(Rc<EngineLoop>, Epoch)>>,
     committed: Cell<bool>,
     finished: Cell<bool>,
-    signed_out: Cell<bool>,
+    /// Nobody is signed in to the account any more, or ever was.
+    abandoned: Cell<bool>,
+    campaign: RefCell<Option<oneshot::Receiver<()>>>,
     itself: Weak<Self>,
 }
 
 impl Tab {
+    /// Opens the account's stores and joins the tabs that use them.
     pub async fn open(account: BareJid, url: String) -> Result<Rc<Self>, StoreFault> {
-        let database = Database::open(&account).await?;
+        let database = Database::of(&account);
+        database.writer().await?;
+        Ok(Self::join(database, account, url))
+    }
+
+    /// Opens the account that is signed in on this device, if one is.
+    pub async fn remembered() -> Result<Option<Rc<Self>>, StoreFault> {
+        let found = remembered::find().await?;
+        Ok(found.map(|(database, row)| Self::join(database, row.jid, row.url)))
+    }
+
+    fn join(database: Rc<Database>, account: BareJid, url: String) -> Rc<Self> {
+        let (over, campaign) = oneshot::channel();
         let tab = Rc::new_cyclic(|itself: &Weak<Self>| Self {
             name: TabName(browser::random_name()),
             device: DeviceId(browser::random_name()),
@@ -64,7 +80,8 @@ impl Tab {
             engine: RefCell::default(),
             committed: Cell::default(),
             finished: Cell::default(),
-            signed_out: Cell::default(),
+            abandoned: Cell::default(),
+            campaign: RefCell::new(Some(campaign)),
             itself: itself.clone(),
         });
         tab.database.watch(with(&tab.itself, Self::on_closed));
@@ -76,8 +93,25 @@ impl Tab {
         });
         browser::on_return(move || returned(()));
         tab.say(&Word::Hello);
-        spawn_local(leader::campaign(tab.clone()));
-        Ok(tab)
+        let campaigning = tab.clone();
+        spawn_local(async move {
+            leader::campaign(campaigning).await;
+            over.send(()).ok();
+        });
+        tab
+    }
+
+    /// Ends this tab's part, and the account's database if nobody is signed in to it. Nothing of
+    /// it is in use afterwards: the same account can be opened again.
+    pub async fn close(&self) {
+        let unused = matches!(history::account(&self.database).await, Ok(None));
+        self.abandoned.set(unused && self.leading.get());
+        self.finish(Closed::Here);
+        // A tab that still stands in line for the lead has nothing to give back.
+        let campaign = self.campaign.take().filter(|_| self.leading.get());
+        if let Some(campaign) = campaign {
+            campaign.await.ok();
+        }
     }
 
     /// Keeps a command and hands it over until what it causes is on disk.
@@ -99,6 +133,17 @@ impl Tab {
 
     pub fn set_leading(&self, leading: bool) {
         self.leading.set(leading);
+        if leading {
+            // What the last leader met, this one may not.
+            self.audience.tell_fault(None);
+        }
+    }
+
+    /// Tells the views of every tab how the stores are.
+    pub fn show_fault(&self, fault: Option<StoreFault>) {
+        if self.audience.tell_fault(fault) {
+            self.say(&Word::Fault(fault));
+        }
     }
 
     /// From here on this engine takes the commands of all tabs.
@@ -114,7 +159,7 @@ impl Tab {
 
     /// The last leader may have died between a commit and its events.
     fn catch_up(&self) {
-        if let Some(tab) = self.itself.upgrade() {
+        if let Some(tab) = self.myself() {
             spawn_local(async move { tab.audience.catch_up(&tab.database).await });
         }
     }
@@ -136,10 +181,15 @@ impl Tab {
         self.event(Event::Link(LinkState::Offline { retry_at }));
     }
 
-    pub async fn delete_if_signed_out(&self) {
-        if self.signed_out.get() {
+    pub async fn delete_if_abandoned(&self) {
+        if self.abandoned.get() {
             self.database.delete().await;
         }
+    }
+
+    /// For a task that outlives a borrow.
+    pub fn myself(&self) -> Option<Rc<Self>> {
+        self.itself.upgrade()
     }
 
     fn engine(&self) -> Option<Rc<EngineLoop>> {
@@ -182,6 +232,7 @@ impl Tab {
                 for event in self.audience.state() {
                     self.say(&Word::Event(event));
                 }
+                self.say(&Word::Fault(self.audience.fault()));
             }
             // Between two engines there is nothing to take them, but the tab lives.
             Word::HandOver(tab, commands) if leading => {
@@ -211,6 +262,9 @@ impl Tab {
                 self.heard_leader();
                 self.show(&event);
             }
+            Word::Fault(fault) if !leading => {
+                self.audience.tell_fault(fault);
+            }
             _ => {}
         }
     }
@@ -230,12 +284,12 @@ impl Tab {
     fn show(&self, event: &Event) {
         match event {
             Event::SignedIn => {
-                session_pointer::remember(&self.account, &self.url);
+                remembered::hint_at(&self.account);
                 browser::keep_stores();
             }
             Event::SignedOut => {
-                session_pointer::forget(&self.account);
-                self.signed_out.set(self.leading.get());
+                remembered::forget(&self.account);
+                self.abandoned.set(self.leading.get());
                 self.finish(Closed::Here);
             }
             _ => {}
@@ -257,7 +311,7 @@ impl Tab {
         }
         self.finish(why);
         self.show(&Event::Link(LinkState::Offline { retry_at: browser::now() }));
-        show_fault(Some(StoreFault::NewerVersion));
+        self.audience.tell_fault(Some(StoreFault::NewerVersion));
     }
 }
 
@@ -277,7 +331,7 @@ impl Owner for Tab {
 
     fn committed(&self) {
         self.committed.set(true);
-        show_fault(None);
+        self.show_fault(None);
     }
 }
 

@@ -5,6 +5,7 @@
 use super::browser;
 use super::commit::{Epoch, to_row};
 use super::handover::{Number, TabName};
+use crate::port::StoreFault;
 use futures::channel::oneshot;
 use futures::future::{Either, pending, select};
 use js_sys::{Function, Object, Promise, Reflect};
@@ -30,6 +31,8 @@ pub(super) enum Word {
     Taken(TabName, Number),
     /// The leader: tell your views.
     Event(Event),
+    /// The leader: the stores fail, or work again.
+    Fault(Option<StoreFault>),
 }
 
 /// The line between the tabs of one account. Words arrive in every tab but the speaker's.
@@ -118,16 +121,21 @@ impl Lock {
     /// Waits in line for the lock. `impatient` makes this tab take it away from whoever has it.
     pub async fn acquire(name: &str, impatient: impl Future<Output = ()> + Unpin) -> Self {
         let Some(locks) = lock_manager() else { return Self { release: None, end: None } };
-        let queued = Self::request(&locks, name, false);
+        let queued = Self::request(&locks, name, None);
         match select(Box::pin(queued), impatient).await {
             Either::Left((Some(lock), _)) => lock,
             Either::Left((None, _)) => pending().await,
             // The place in line is given up with `queued`.
-            Either::Right(_) => match Self::request(&locks, name, true).await {
+            Either::Right(_) => match Self::request(&locks, name, Some("steal")).await {
                 Some(lock) => lock,
                 None => pending().await,
             },
         }
+    }
+
+    /// The lock, if no tab holds it and the browser can tell.
+    pub async fn if_free(name: &str) -> Option<Self> {
+        Self::request(&lock_manager()?, name, Some("ifAvailable")).await
     }
 
     /// Waits until the lock is taken away.
@@ -147,10 +155,14 @@ impl Lock {
         self.release.is_some()
     }
 
-    async fn request(locks: &JsValue, name: &str, steal: bool) -> Option<Self> {
+    async fn request(locks: &JsValue, name: &str, option: Option<&str>) -> Option<Self> {
         let (grant, granted) = oneshot::channel::<Function>();
         let mut grant = Some(grant);
-        let hold = Closure::once_into_js(move |_lock: JsValue| {
+        let hold = Closure::once_into_js(move |lock: JsValue| -> JsValue {
+            // Not free: `grant` goes, and with it the hope for it.
+            if lock.is_null() {
+                return JsValue::UNDEFINED;
+            }
             Promise::new(&mut |release, _| {
                 let unwanted = match grant.take() {
                     Some(grant) => grant.send(release).err(),
@@ -160,9 +172,12 @@ impl Lock {
                     release.call0(&JsValue::UNDEFINED).ok();
                 }
             })
+            .into()
         });
         let options = Object::new();
-        Reflect::set(&options, &"steal".into(), &steal.into()).ok()?;
+        if let Some(option) = option {
+            Reflect::set(&options, &option.into(), &true.into()).ok()?;
+        }
         let request: Function = Reflect::get(locks, &"request".into()).ok()?.dyn_into().ok()?;
         let end: Promise = request.call3(locks, &name.into(), &options, &hold).ok()?.dyn_into().ok()?;
         // A refused request settles its promise and never calls back.

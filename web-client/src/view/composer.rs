@@ -93,6 +93,7 @@ pub fn Composer(jid: BareJid) -> impl IntoView {
                 prop:value=text
                 on:input=move |event| writing.typed(event_target_value(&event))
                 on:keydown=key
+                on:blur=move |_| writing.store()
             ></textarea>
             <button class="button round primary" data-testid="send-button" disabled=empty title=tr(|t| t.send)>
                 <Sign icon=Icon::Send />

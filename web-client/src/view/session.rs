@@ -4,7 +4,6 @@
 //! is a put by key; whatever is shown can be read again from the stores.
 
 use super::history::{Change, History, PAGE_ROWS};
-use crate::driver;
 use crate::i18n::time;
 use crate::port::{Client, StoreFault};
 use leptos::prelude::*;
@@ -105,7 +104,7 @@ impl Session {
         };
         // First listen, then read: what happens in between comes as an event.
         session.client().subscribe(move |event| session.take(event));
-        driver::on_fault(move |fault| session.fault.set(fault));
+        session.client().on_fault(move |fault| session.fault.set(fault));
         session.read_conversations();
         session
     }
@@ -127,6 +126,11 @@ impl Session {
     /// Hands an act to the engine.
     pub fn command(self, command: Command) {
         self.client().command(command);
+    }
+
+    /// Ends it. What comes in afterwards is not shown.
+    pub async fn close(self) {
+        self.client().close().await;
     }
 
     /// The name to call somebody by: short within the own domain.

@@ -45,11 +45,16 @@ pub fn SignIn(screen: RwSignal<Screen>) -> impl IntoView {
         working.set(true);
         let command = Command::SignIn { password: normal_form(password), register };
         // A client stays with its account: a second attempt for the same one goes to the same.
-        if let Some(session) = session.get_untracked().filter(|session| session.account() == account) {
+        let last = session.get_untracked();
+        if let Some(session) = last.filter(|session| session.account() == account) {
             session.refused.set(None);
             return session.command(command);
         }
+        session.set(None);
         spawn_local(async move {
+            if let Some(last) = last {
+                last.close().await;
+            }
             match driver::open(account, driver::default_url()).await {
                 Ok(client) => {
                     let opened = Session::new(client);
