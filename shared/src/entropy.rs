@@ -23,7 +23,8 @@ impl Entropy {
     pub fn bytes<const N: usize>(&mut self) -> [u8; N] {
         const { assert!(N <= 32) };
         self.counter += 1;
-        let digest = Sha256::new().chain_update(self.seed).chain_update(self.counter.to_be_bytes()).finalize();
+        let digest =
+            Sha256::new().chain_update(self.seed).chain_update(self.counter.to_be_bytes()).finalize();
         let mut bytes = [0; N];
         bytes.iter_mut().zip(digest).for_each(|(byte, random)| *byte = random);
         bytes

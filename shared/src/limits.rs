@@ -62,6 +62,8 @@ pub const PASSWORD_BYTES_MAX: usize = 1024;
 pub const RECONNECT_MS_MIN: u64 = 500;
 /// See [`RECONNECT_MS_MIN`].
 pub const RECONNECT_MS_MAX: u64 = 30_000;
+/// A connection that has stood this long counts as good: the next pause is a short one again.
+pub const STABLE_MS: u64 = 5_000;
 /// A client that has heard nothing for this long asks whether the relay is still there.
 pub const CLIENT_PROBE_MS: u64 = 30_000;
 /// How long a client waits for a connection to open and to authenticate.

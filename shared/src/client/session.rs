@@ -6,7 +6,7 @@ use super::rows::{Op, SessionRow};
 use super::timer::Timer;
 use super::{ClientEngine, Effect, Entry, Event, LinkState, stanzas};
 use crate::limits::{
-    ACK_EVERY_STANZAS, ACK_IDLE_MS, ACK_TIMEOUT_MS, CLIENT_PROBE_MS, ID_BYTES_MAX, RECONNECT_MS_MAX,
+    ACK_EVERY_STANZAS, ACK_IDLE_MS, ACK_TIMEOUT_MS, CLIENT_PROBE_MS, ID_BYTES_MAX, STABLE_MS,
 };
 use crate::sm::{Handled, TooHigh, Window};
 use crate::wire::error::StreamCondition;
@@ -93,13 +93,9 @@ impl ClientEngine {
 
     /// A new session: both counts start at zero, and nothing of the old one will be resumed.
     fn begin_session(&mut self, sm_id: String, bound: String, sm: bool) {
-        self.gate.forget(self.session.stream);
-        let stream = self.session.stream.wrapping_add(1);
-        self.session = SessionRow { sm_id, stream, handled: 0, bound, seen: self.session.seen };
-        self.gate.load_count(stream, Handled::ZERO);
-        self.session_unwritten = true;
-        self.write_session();
-        self.window = Window::default();
+        let SessionRow { stream, seen, .. } = self.session;
+        self.session = SessionRow { sm_id, stream, handled: 0, bound, seen };
+        self.number_anew(Handled::ZERO);
         self.setup_confirmed = false;
         self.give_up_the_old();
         self.online(sm, false);
@@ -114,11 +110,23 @@ impl ClientEngine {
                 // What remains is sent again from the rows, which are in the same order. The
                 // window is exact from here on, also where it was restored.
                 confirmed.into_iter().for_each(|entry| self.confirmed(entry));
-                self.window = Window::restore(h, h, Vec::new());
+                self.number_anew(h);
                 self.online(true, true);
             }
             Err(fault) => self.acked_too_much(fault),
         }
+    }
+
+    /// What is sent from here on is numbered from this count. Numbers in rows that were given
+    /// before are void, and must be so on disk before anything else takes them: a row whose
+    /// stanza never left would pass for sent as soon as the relay's `h` reaches its number.
+    fn number_anew(&mut self, sent: Handled) {
+        self.gate.forget(self.session.stream);
+        self.session.stream = self.session.stream.wrapping_add(1);
+        self.gate.load_count(self.session.stream, Handled(self.session.handled));
+        self.session_unwritten = true;
+        self.write_session();
+        self.window = Window::restore(sent, sent, Vec::new());
     }
 
     fn online(&mut self, sm: bool, resumed: bool) {
@@ -127,7 +135,7 @@ impl ClientEngine {
             link.sm = sm;
         }
         self.timers.clear(Timer::Dial);
-        self.timers.set(Timer::Stable, self.now.plus(RECONNECT_MS_MAX));
+        self.timers.set(Timer::Stable, self.now.plus(STABLE_MS));
         self.timers.set(Timer::Probe, self.now.plus(CLIENT_PROBE_MS));
         self.notify(Event::Link(LinkState::Online { resumed }));
         if !self.setup_confirmed {
