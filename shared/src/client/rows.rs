@@ -123,7 +123,7 @@ pub struct OutboxRow {
 /// A stanza's number on one stream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct SentAs {
-    /// Which of this device's streams, counted up at each new one.
+    /// Which of this device's streams: [`SessionRow::stream`] when it was sent.
     pub stream: u32,
     /// The stanza's number on it, from 1, modulo 2³².
     pub number: u32,
@@ -195,7 +195,7 @@ pub struct Markable {
 pub struct SessionRow {
     /// XEP-0198 §3 `id`; empty when there is nothing to resume.
     pub sm_id: String,
-    /// Counted up at each new stream.
+    /// Counted up at each new stream and each resumption: both give numbers anew.
     pub stream: u32,
     /// Stanzas of the stream whose rows are committed here.
     pub handled: u32,

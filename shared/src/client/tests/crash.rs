@@ -145,7 +145,7 @@ fn whatever_step_the_power_is_cut_at_nothing_is_lost_doubled_or_lied_about() {
     let start = World::online();
     let mut runs = 0;
     for script in SCRIPTS {
-        for lag in 0..4 {
+        for lag in [0, 1, 3, 9] {
             let steps = run(&start, script, lag, None, false);
             assert!(steps > 0);
             for crash_at in 1..=steps {

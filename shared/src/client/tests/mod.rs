@@ -5,6 +5,7 @@ mod crash;
 mod gating;
 mod login;
 mod messages;
+mod pair;
 mod relay;
 mod session;
 
@@ -348,8 +349,13 @@ impl World {
 
     /// The tab is closed and opened again: what was not committed never was.
     fn reload(&mut self) {
+        self.stuck = false;
+        self.reload_with_this_disk();
+    }
+
+    fn reload_with_this_disk(&mut self) {
         self.relay.hang_up();
-        (self.link, self.fuse, self.stuck) = (None, None, false);
+        (self.link, self.fuse) = (None, None);
         self.pending.clear();
         self.loads += 1;
         self.engine = ClientEngine::load(self.store.rows(), config(self.loads));

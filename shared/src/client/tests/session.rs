@@ -97,6 +97,28 @@ fn a_number_counts_only_on_its_own_stream() {
     assert_eq!(bodies(&world), ["m1", "m2", "m3"]);
 }
 
+/// The stream is resumed and the power fails before the new numbers are on disk. Meanwhile other
+/// stanzas, which wait for no row, could have taken the old ones.
+#[test]
+fn a_number_given_before_a_resumption_counts_for_nothing_after_it() {
+    let mut world = World::online();
+    world.relay.accepts = false;
+    world.relay.acks = false;
+    for n in 2..=3 {
+        world.command(send(&format!("o{n}"), &format!("m{n}")));
+    }
+    world.relay.session.as_mut().unwrap().handled -= 2;
+    world.relay.log.clear();
+    world.stuck = true;
+    world.reload_with_this_disk();
+    assert!(world.engine.is_online());
+    world.relay.acks = true;
+    world.reload();
+    world.advance(5000);
+    assert_eq!(world.relay.log, [("o2".into(), "m2".into()), ("o3".into(), "m3".into())]);
+    assert!(world.store.outbox.is_empty());
+}
+
 #[test]
 fn what_was_written_offline_leaves_in_order() {
     let mut world = World::online();
