@@ -4,10 +4,8 @@
 //!
 //! `object` is what the runtime calls in the Durable Object of an account, `mailbox` runs its
 //! engine over `store` (rows), `links` (sockets), `calls` (other mailboxes) and `wake` (time).
-//! `lobby` serves clients that have not named their account. `assets` serves the app. `crash`
-//! says what becomes of a panic, `bind` reaches what the `worker` crate does not.
+//! `lobby` serves clients that have not named their account. `crash` says what becomes of a panic, `bind` reaches what the `worker` crate does not.
 
-mod assets;
 mod bind;
 mod calls;
 mod columns;
@@ -54,7 +52,8 @@ async fn fetch(request: Request, env: Env, context: Context) -> Result<Response>
             }
             _ => Response::error("name a local account", 400),
         },
-        _ => assets::serve(&request, &env).await,
+        // Types, headers and pages of the app are the asset server's to know.
+        _ => env.assets("ASSETS")?.fetch_request(request).await,
     }
 }
 
