@@ -40,3 +40,15 @@ test("opening the app again with a conversation open on a phone needs no double 
   await page.goBack();
   await alice.tab.get("new-chat-input").waitFor();
 });
+
+test("the box one writes in is one line high again when a long text has been sent", { timeout: 60_000 }, async () => {
+  const alice = await stage.registered("alice");
+  await alice.tab.openChat("first@localhost");
+  const box = alice.tab.get("composer-input");
+  const height = async () => (await box.boundingBox()).height;
+  const before = await height();
+  await box.fill("one\ntwo\nthree\nfour");
+  await until("room for four lines", async () => (await height()) > before + 40);
+  await alice.tab.get("send-button").click();
+  await until("one line", async () => (await height()) === before);
+});

@@ -28,12 +28,13 @@ pub fn Composer(jid: BareJid) -> impl IntoView {
 
     Effect::new(move |_| {
         text.track();
-        if let Some(input) = input.get() {
-            // `field-sizing: content` does this where the browser knows it.
-            let style = web_sys::HtmlElement::style(&input);
-            let _ = style.set_property("height", "auto");
-            let _ = style.set_property("height", &format!("{}px", input.scroll_height() + 2));
-        }
+        input.track();
+        // The box does not hold the text yet.
+        request_animation_frame(move || {
+            if let Some(input) = input.try_get_untracked().flatten() {
+                fit(&input);
+            }
+        });
     });
     Effect::new(move |_| {
         let wide =
@@ -101,6 +102,13 @@ pub fn Composer(jid: BareJid) -> impl IntoView {
             </button>
         </form>
     }
+}
+
+/// Makes the box as high as its text. Where the browser does it, `style/timeline.css` overrules.
+fn fit(input: &web_sys::HtmlElement) {
+    let style = input.style();
+    let _ = style.set_property("height", "auto");
+    let _ = style.set_property("height", &format!("{}px", input.scroll_height() + 2));
 }
 
 /// What is being written to one account.
