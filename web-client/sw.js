@@ -6,7 +6,8 @@
 // file is there and is what the list says; until then the one before it serves.
 
 const BUILD = "__BUILD__";
-const FILES = new Map(/*PRECACHE*/[]);
+// Screenshots are for whoever has not installed the app yet.
+const FILES = new Map(/*PRECACHE*/[].filter(([url]) => !url.startsWith("/screenshots/")));
 
 const CACHE = "counterfoil-files";
 // Answered by the relay, never from here.
