@@ -1,14 +1,12 @@
 // How long a message takes and how many pass, over real sockets, relay and disk.
 //
-//   node tests/bench/latency.mjs
-import { readdir } from "node:fs/promises";
-import { join } from "node:path";
-import { DatabaseSync } from "node:sqlite";
+//   cargo xtask bench
 import { Relay } from "../harness/relay.mjs";
-import { until } from "../harness/wait.mjs";
+import { sleep, until } from "../harness/wait.mjs";
 import { Wire, bare, someone } from "../harness/wire.mjs";
 
 const LONE = 500;
+const RARE = 10;
 const PAIRS = 10;
 const EACH = 500;
 const WINDOW = 50;
@@ -51,45 +49,52 @@ async function flood([ann, ben], count) {
   await until("the last message", () => received === count, { timeoutMs: 60_000, everyMs: 1 });
 }
 
-/** Rows by table, over every mailbox on disk. */
-async function rows(directory) {
-  const counts = {};
-  const files = await readdir(directory, { recursive: true });
-  for (const file of files.filter((name) => name.endsWith(".sqlite") && !name.endsWith("metadata.sqlite"))) {
-    const database = new DatabaseSync(join(directory, file));
-    const tables = database.prepare("SELECT name FROM sqlite_master WHERE type = 'table'").all();
-    for (const { name } of tables) {
-      const { n } = database.prepare(`SELECT count(*) AS n FROM "${name}"`).get();
-      counts[name] = (counts[name] ?? 0) + n;
-    }
-    database.close();
-  }
-  return counts;
+/** Rows that these mailboxes have written since they woke. */
+async function rowsWritten(relay, wires) {
+  const counts = wires.map(async ({ user }) => {
+    const answer = await fetch(`${relay.origin}/rows?account=${encodeURIComponent(bare(user))}`);
+    return (await answer.json()).rows_written;
+  });
+  return (await Promise.all(counts)).reduce((sum, count) => sum + count, 0);
+}
+
+/** Runs `work` and answers the rows it wrote, acks that come a moment later included. */
+async function rowsOf(relay, wires, work) {
+  const before = await rowsWritten(relay, wires);
+  await work();
+  await sleep(1_000);
+  return (await rowsWritten(relay, wires)) - before;
 }
 
 const percentile = (sorted, p) => sorted[Math.min(sorted.length - 1, Math.floor((sorted.length * p) / 100))];
 const line = (name, value) => console.log(`${name.padEnd(44)} ${value.padStart(14)}`);
 
-const relay = await Relay.start();
+const relay = await Relay.start({ vars: { COUNT_ROWS: "1" } });
 try {
   const couple = await pair(relay);
   await latencies(couple, 50);
-  const times = await latencies(couple, LONE);
+  let times;
+  const lone = await rowsOf(relay, couple, async () => (times = await latencies(couple, LONE)));
+  const rare = await rowsOf(relay, couple, async () => {
+    for (let i = 0; i < RARE; i += 1) {
+      await latencies(couple, 1);
+      await sleep(1_000);
+    }
+  });
+  const burst = await rowsOf(relay, couple, () => flood(couple, EACH));
   const pairs = await Promise.all(Array.from({ length: PAIRS }, () => pair(relay)));
   const since = performance.now();
   await Promise.all(pairs.map((each) => flood(each, EACH)));
   const seconds = (performance.now() - since) / 1_000;
-  await relay.kill();
-  const counts = await rows(relay.objects);
-  const messages = 50 + LONE + PAIRS * EACH;
 
   line(`one pair, ${LONE} messages one by one: p50`, `${percentile(times, 50).toFixed(2)} ms`);
   line("  p99", `${percentile(times, 99).toFixed(2)} ms`);
   line("  slowest", `${times.at(-1).toFixed(2)} ms`);
   line(`${PAIRS} pairs, ${EACH} messages each: together`, `${Math.round((PAIRS * EACH) / seconds)} /s`);
-  for (const [table, count] of Object.entries(counts).sort()) {
-    line(`rows left in ${table}, per message`, (count / messages).toFixed(2));
-  }
+  const perMessage = (rows, messages) => `${(rows / messages).toFixed(2)} ($${(rows / messages).toFixed(2)}/M)`;
+  line(`rows written per message, one by one`, perMessage(lone, LONE));
+  line(`rows written per message, one a second`, perMessage(rare, RARE));
+  line(`rows written per message, burst of ${EACH}`, perMessage(burst, EACH));
 } finally {
   await relay.stop();
 }

@@ -11,6 +11,7 @@
 //! | `build`, `app` | the two drivers; what the app needs after Trunk |
 //! | `server`, `dev`, `workerd` | a child that serves until a signal; under wrangler; under plain workerd |
 //! | `test`, `tally`, `browser`, `tidy`, `rules` | suites, counting, Chromium, the house rules as a test |
+//! | `bench` | latency, throughput, rows written |
 //! | `size` | what a visitor downloads |
 
 mod app;
@@ -40,10 +41,11 @@ cargo xtask <task> [options]
   dev     [--port 8787] [--state DIR] [--release]
                               build, then serve both with wrangler until Ctrl-C
   serve   [--port 8080] [--state DIR] [--ip 127.0.0.1] [--domain localhost]
-          [--registration open|invite|closed] [--print-config]
+          [--registration open|closed] [--print-config]
                               serve the last build with plain workerd (self-hosting)
   test    [--release] [SUITE…]
                               tidy unit wasm wire e2e chaos; all of them by default
+  bench                       latency, throughput and rows written, on release builds
   size                        compressed size of the app; build --release first
 ";
 
@@ -96,6 +98,10 @@ fn task(words: Vec<String>) -> Result<bool> {
         "test" => {
             let profile = args.profile();
             return test::test(&args.positional()?, profile);
+        }
+        "bench" => {
+            args.finish()?;
+            test::bench()?;
         }
         "size" => {
             args.finish()?;

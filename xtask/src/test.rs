@@ -125,18 +125,35 @@ impl JsSuites {
             Ok(prepared) => prepared,
             Err(error) => bail!("{suite_name} could not start: {error}"),
         };
-        let mut node = tools.command(&tools.node);
+        let mut node = node_with_builds(tools)?;
         node.args(["--test", "--test-concurrency=1", "--test-reporter=spec"])
             .args(files)
-            .current_dir(root())
-            .env("COUNTERFOIL_ROOT", root())
-            .env("COUNTERFOIL_WORKERD", tools::workerd()?)
-            .env("COUNTERFOIL_RELAY", under_root("edge-relay/build"))
-            .env("COUNTERFOIL_APP", target("app"))
-            .env("COUNTERFOIL_CHROMIUM", chromium)
-            .env("COUNTERFOIL_NODE", &tools.node);
+            .env("COUNTERFOIL_CHROMIUM", chromium);
         suite(suite_name, &mut node)
     }
+}
+
+/// `cargo xtask bench`: latency, throughput and rows written, on release builds.
+pub fn bench() -> Result<()> {
+    let tools = setup()?;
+    build(&tools, Profile::Release)?;
+    let tests = under_root("tests");
+    npm_install("npm packages of the tests", &tests, &tests)?;
+    let mut node = node_with_builds(&tools)?;
+    let outcome = observe("bench", node.arg(under_root("tests/bench/latency.mjs")), Show::Live)?;
+    if outcome.ok { Ok(()) } else { bail!("the benchmark failed") }
+}
+
+/// Node, told where everything is that was built.
+fn node_with_builds(tools: &Tools) -> Result<Command> {
+    let mut node = tools.command(&tools.node);
+    node.current_dir(root())
+        .env("COUNTERFOIL_ROOT", root())
+        .env("COUNTERFOIL_WORKERD", tools::workerd()?)
+        .env("COUNTERFOIL_RELAY", under_root("edge-relay/build"))
+        .env("COUNTERFOIL_APP", target("app"))
+        .env("COUNTERFOIL_NODE", &tools.node);
+    Ok(node)
 }
 
 fn prepare(profile: Profile) -> Result<Prepared> {
