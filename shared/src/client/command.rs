@@ -156,7 +156,7 @@ impl ClientEngine {
     }
 
     /// A person has seen the conversation. To a contact the newest message is marked, once.
-    fn seen(&mut self, jid: &BareJid) {
+    pub(super) fn seen(&mut self, jid: &BareJid) {
         let Some(row) = self.conversations.get(jid) else { return };
         let mut seen = row.clone();
         seen.unread = 0;

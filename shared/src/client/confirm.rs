@@ -123,6 +123,10 @@ impl ClientEngine {
         let withheld = self.owed.rows().filter(|row| row.to == *to && row.sent_as.is_none());
         let keys: Vec<String> = withheld.map(|row| row.key.clone()).collect();
         keys.iter().for_each(|key| self.owed.wait(key));
+        // What was seen while nobody might know it is marked now that somebody may.
+        if self.conversations.get(to).is_some_and(|row| row.unread == 0) {
+            self.seen(to);
+        }
     }
 }
 

@@ -247,6 +247,19 @@ fn a_late_message_has_the_time_the_relay_first_had_it() {
 }
 
 #[test]
+fn what_was_seen_before_its_sender_was_accepted_is_marked_then_and_nothing_else() {
+    let mut world = World::online();
+    let markable = "<markable xmlns='urn:xmpp:chat-markers:0'/>{SEQ}";
+    world.deliver(&from_bob("b1", "seen").replace("{SEQ}", markable));
+    world.command(Command::Displayed(bob()));
+    world.command(Command::Accept(bob()));
+    assert_eq!(world.sent_with("<displayed").len(), 1);
+    world.deliver(&from_bob("c1", "unseen").replace("{SEQ}", markable).replace("bob@d", "carol@d"));
+    world.command(Command::Accept(jid("carol@d")));
+    assert_eq!(world.sent_with("<displayed").len(), 1);
+}
+
+#[test]
 fn a_stranger_learns_nothing_until_he_is_answered() {
     let mut world = World::online();
     world.deliver(&from_bob("b1", "one"));
@@ -262,7 +275,8 @@ fn a_stranger_learns_nothing_until_he_is_answered() {
     assert!(
         to_bob[0].contains("<received xmlns='urn:xmpp:receipts' id='b1'/><store xmlns='urn:xmpp:hints'/>")
     );
-    assert!(to_bob[1].contains("id='b2'/>") && to_bob[2].contains("hello"));
+    assert!(to_bob[1].contains("id='b2'/>"));
+    assert!(to_bob[2].contains("<displayed") && to_bob[3].contains("hello"), "it was seen");
     world.advance(1000);
     assert!(world.store.owed.is_empty(), "confirmed by the relay");
 }
