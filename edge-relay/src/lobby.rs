@@ -69,7 +69,10 @@ impl Driver {
             } else {
                 match select(self.heard.next(), &mut patience).await {
                     Either::Left((heard, _)) => heard,
-                    Either::Right(_) => return 1000,
+                    Either::Right(_) => match self.handle(Input::TooLate).await {
+                        Some(code) => return code,
+                        None => self.heard.next().await,
+                    },
                 }
             };
             let Some(Heard(socket, said)) = heard else { return 1011 };

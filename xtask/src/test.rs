@@ -66,7 +66,7 @@ fn unit() -> Result<Tally> {
         sum += check(title, &mut cargo(words))?;
     }
     if ask(Command::new("cargo").args(["nextest", "--version"])).is_some() {
-        let words = "nextest run -p shared -p xtask --all-features --no-fail-fast \
+        let words = "nextest run -p shared -p xtask -p web-client --features shared/prep --no-fail-fast \
             --status-level slow --final-status-level fail";
         sum += suite("tests", &mut cargo(words))?;
         // nextest leaves these out; there may be none.
@@ -74,7 +74,7 @@ fn unit() -> Result<Tally> {
             observe("documentation tests", &mut cargo("test -p shared --all-features --doc"), Show::Live)?;
         sum += Tally::read(&outcome.text, outcome.ok);
     } else {
-        let words = "test -p shared -p xtask --all-features --no-fail-fast";
+        let words = "test -p shared -p xtask -p web-client --features shared/prep --no-fail-fast";
         sum += suite("tests", &mut cargo(words))?;
     }
     Ok(sum)

@@ -23,7 +23,7 @@ pub struct Options {
     pub state: PathBuf,
     /// The XMPP domain.
     pub domain: String,
-    /// `open`, `invite` or `closed`.
+    /// `open` or `closed`.
     pub registration: String,
 }
 

@@ -30,6 +30,8 @@ pub enum Input<'a> {
     FromMailbox(&'a str),
     /// The mailbox closed its connection, or could not be reached.
     MailboxDown,
+    /// The client has named no account for `AUTHENTICATION_MS_MAX`.
+    TooLate,
 }
 
 /// What a lobby wants done, in this order.
@@ -107,11 +109,12 @@ impl Lobby {
                 vec![Output::ToClient(text.to_owned())]
             }
             (Input::FromMailbox(text), State::Settled) => vec![Output::ToClient(text.to_owned())],
+            (Input::TooLate, State::Fresh | State::Open) => self.fail(StreamCondition::ConnectionTimeout),
             (Input::MailboxDown, State::Attaching(..) | State::Attached { .. } | State::Settled) => {
                 self.state = State::Closed;
                 vec![Output::Close(1001)]
             }
-            (Input::Attached | Input::FromMailbox(_) | Input::MailboxDown, _) => Vec::new(),
+            (Input::Attached | Input::FromMailbox(_) | Input::MailboxDown | Input::TooLate, _) => Vec::new(),
         }
     }
 

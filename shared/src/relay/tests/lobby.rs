@@ -80,6 +80,16 @@ fn wrong_frames_are_ended_as_in_a_mailbox() {
 }
 
 #[test]
+fn who_names_no_account_is_not_waited_for() {
+    let outputs = greeted().handle(Input::TooLate);
+    assert!(matches!(&outputs[..], [Output::ToClient(error), Output::ToClient(_), Output::Close(1000)]
+        if error.contains("connection-timeout")));
+    let mut named = greeted();
+    named.handle(Input::FromClient(AUTH));
+    assert_eq!(named.handle(Input::TooLate), []);
+}
+
+#[test]
 fn what_waits_for_a_mailbox_is_bounded() {
     let mut lobby = greeted();
     lobby.handle(Input::FromClient(AUTH));
