@@ -122,7 +122,14 @@ impl Mailbox {
                 }
                 Output::Send(link, text) => self.links.send(link, &text),
                 Output::Close(link, code) => self.links.close(link, code),
-                Output::Remember(link, state) => self.links.remember(link, &state)?,
+                // One connection that cannot be kept is not the others' trouble.
+                Output::Remember(link, state) => {
+                    if let Err(error) = self.links.remember(link, &state) {
+                        console_error!("a connection cannot be kept over hibernation: {error}");
+                        self.links.close(link, 1011);
+                        self.events.borrow_mut().push_back(Event::LinkDown(link));
+                    }
+                }
                 Output::Transfer(request) => self.call(request),
                 Output::Reply(call, reply) => self.waiting.reply(call, reply),
                 Output::WakeAt(at) => {

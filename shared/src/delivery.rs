@@ -24,9 +24,8 @@ pub fn class(message: &Element) -> Class {
     if matches!(message.attr("type"), Some("headline" | "error" | "groupchat")) {
         return Class::Ephemeral;
     }
-    if message.child(ns::HINTS, "no-store").is_some()
-        || message.child(ns::HINTS, "no-permanent-store").is_some()
-    {
+    // XEP-0334 §4: what says `no-permanent-store` may still wait for an absent device.
+    if message.child(ns::HINTS, "no-store").is_some() {
         return Class::Ephemeral;
     }
     let only_state = message.children().all(|child| {

@@ -12,6 +12,11 @@ pub const XML_ATTRIBUTES_MAX: usize = 64;
 pub const XML_ELEMENTS_MAX: usize = 4096;
 /// Bytes of each part of a JID (RFC 7622 §3.1).
 pub const JID_PART_BYTES_MAX: usize = 1023;
+/// Bytes of what one frame becomes in memory, as a multiple of the frame: a namespace declared
+/// once is stored, and written again, with every element that uses its prefix.
+pub const XML_BYTES_FACTOR: usize = 4;
+/// Bytes of the first message of a SASL exchange, which is kept while the exchange lasts.
+pub const SASL_FIRST_BYTES_MAX: usize = 1024;
 /// Bytes of an origin-id, a stanza `id` or an SM-ID that we keep.
 pub const ID_BYTES_MAX: usize = 256;
 
@@ -29,8 +34,10 @@ pub const RESUME_WINDOW_MS: u64 = 600_000;
 pub const WINDOW_STANZAS_MAX: usize = 100;
 /// Devices of one account.
 pub const DEVICES_MAX: usize = 32;
-/// Connections of one account, authenticated or not.
-pub const LINKS_MAX: usize = 64;
+/// A device unseen for this long may make room for another (R11).
+pub const DEVICE_UNSEEN_MS_MAX: u64 = 30 * 86_400_000;
+/// Connections of one account that have not authenticated: the oldest of them goes first.
+pub const LINKS_UNAUTHENTICATED_MAX: usize = 64;
 /// How long a connection may stay without authenticating. Short enough for a timer: an alarm
 /// would write a row for somebody who has proved nothing.
 pub const AUTHENTICATION_MS_MAX: u64 = 30_000;

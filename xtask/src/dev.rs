@@ -32,6 +32,8 @@ pub fn dev(options: &Options) -> Result<()> {
         .arg("--persist-to")
         .arg(&options.state)
         .arg("--show-interactive-dev-session=false")
+        // What is deployed is closed until its operator opens it.
+        .args(["--var", "REGISTRATION:open"])
         .env("COUNTERFOIL_BUILT", "1")
         .current_dir(under_root("edge-relay"));
     serve(&mut wrangler, SocketAddr::from((Ipv4Addr::LOCALHOST, options.port)))

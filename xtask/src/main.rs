@@ -85,7 +85,7 @@ fn task(words: Vec<String>) -> Result<bool> {
                 port: args.port(8080)?,
                 state: args.state()?,
                 domain: args.option("--domain")?.unwrap_or("localhost".into()),
-                registration: args.option("--registration")?.unwrap_or("open".into()),
+                registration: args.option("--registration")?.unwrap_or("closed".into()),
             };
             let print_only = args.flag("--print-config");
             args.finish()?;

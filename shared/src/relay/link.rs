@@ -6,7 +6,7 @@ use crate::id::LinkId;
 use crate::jid::{BareJid, prepared_local};
 use crate::limits::{
     AUTHENTICATION_FAILURES_MAX, FRAME_BYTES_MAX, FRAME_BYTES_MAX_UNAUTHENTICATED, PASSWORD_BYTES_MAX,
-    SCRAM_ITERATIONS,
+    SASL_FIRST_BYTES_MAX, SCRAM_ITERATIONS,
 };
 use crate::relay::rows::AccountRow;
 use crate::sasl::{Mechanism, SaslFault, ServerExchange, ServerKeys, names};
@@ -192,6 +192,9 @@ impl RelayEngine {
             return self.sasl_failure(link, "invalid-mechanism");
         };
         let Some(first) = decoded(auth) else { return self.sasl_failure(link, "incorrect-encoding") };
+        if first.len() > SASL_FIRST_BYTES_MAX {
+            return self.sasl_failure(link, "malformed-request");
+        }
         let nonce = self.entropy.token();
         let begun = self
             .keys_for(mechanism, &first)

@@ -72,7 +72,10 @@ impl RelayEngine {
             self.marks.streams = self.marks.streams.max(stream.no);
             self.gate.load_count(stream.no, stream.handled);
         }
-        self.devices.insert(row.device, Device { cursor: row.cursor, last_seen: row.last_seen, stream });
+        self.devices.insert(
+            row.device,
+            Device { cursor: row.cursor, last_seen: row.last_seen, named: row.named, stream },
+        );
     }
 
     /// A connection that was there before: its counters may be ahead of their rows.

@@ -68,13 +68,21 @@ impl RelayEngine {
         let accept = message.child(ns::ACCEPTED, "accept").is_some();
         message.remove_children(|child| child.ns == ns::ACCEPTED);
         message.set_attr("to", to.to_string());
-        if delivery::class(&message) == Class::Ephemeral {
-            return self.send_ephemeral(&to, &message, log);
+        // Written anew, it may be longer than it came: what is stored must be readable again.
+        let frame = message.to_frame();
+        if frame.len() > FRAME_BYTES_MAX {
+            return self.refuse(id, &message, StanzaError::POLICY_VIOLATION);
         }
-        let Some(source) = self.source(id, &to, &message, accept) else { return };
+        if delivery::class(&message) == Class::Ephemeral {
+            return self.send_ephemeral(&to, frame, log);
+        }
+        let Some(source) = self.source(id, &to, &message, &frame, accept) else { return };
         let now = self.now;
         let repeats = self.repeats.get_or_insert_with(|| Repeats::load(log, now));
-        if let Some(first) = repeats.find(&source, now) {
+        // To somebody else it is another message, whatever its sender calls it.
+        if let Some(first) = repeats.find(&source, now)
+            && self.head.row(log, first).is_some_and(|row| row.peer == to.bare)
+        {
             return self.repeated(id, first, accept, log);
         }
         let seq = self.head.last().next();
@@ -82,7 +90,6 @@ impl RelayEngine {
             repeats.remember(seq, now, &source, now);
         }
         let (stream, handled) = (source.stream, source.handled);
-        let frame = message.to_frame();
         // What is for ourselves needs no other mailbox: it is a second row here.
         let own = to.bare == self.config.account;
         if !own {
@@ -107,7 +114,14 @@ impl RelayEngine {
         Ok(to)
     }
 
-    fn source(&mut self, id: &DeviceId, to: &Jid, message: &Element, accept: bool) -> Option<Source> {
+    fn source(
+        &mut self,
+        id: &DeviceId,
+        to: &Jid,
+        message: &Element,
+        frame: &str,
+        accept: bool,
+    ) -> Option<Source> {
         let stream = self.stream_mut(id)?;
         let (no, handled) = (stream.no, stream.handled);
         let id_attribute = message.attr("id").filter(|text| text.len() <= ID_BYTES_MAX);
@@ -117,7 +131,7 @@ impl RelayEngine {
             handled,
             origin: stanza::origin_id(message),
             id: id_attribute.map(str::to_owned),
-            digest: log::payload_digest(to, &message.to_frame()),
+            digest: log::payload_digest(to, frame),
             accept,
         })
     }
@@ -135,11 +149,11 @@ impl RelayEngine {
         }
     }
 
-    fn send_ephemeral(&mut self, to: &Jid, message: &Element, log: &dyn LogStore) {
+    fn send_ephemeral(&mut self, to: &Jid, frame: String, log: &dyn LogStore) {
         if to.bare == self.config.account {
-            self.ephemeral_in(&message.to_frame());
+            self.ephemeral_in(&frame);
         } else {
-            self.transfers.push_ephemeral(&to.bare, message.to_frame());
+            self.transfers.push_ephemeral(&to.bare, frame);
             self.start_transfers(log);
         }
     }
@@ -206,7 +220,22 @@ impl RelayEngine {
         stanza: String,
         log: &dyn LogStore,
     ) {
+        let stanza = self.readdressed(stanza);
         self.append(Direction::In, peer, peer_seq, None, stanza, log);
+    }
+
+    /// RFC 6121 §8.5.3.2.1: what is for a device that is not (or no longer) one of the account's
+    /// is for the account.
+    fn readdressed(&self, stanza: String) -> String {
+        let Ok(mut message) = read_frame(&stanza, 2 * FRAME_BYTES_MAX) else { return stanza };
+        let to = stanza::address(&message, "to").ok().flatten();
+        match to.and_then(|to| to.resource) {
+            Some(resource) if !self.devices.contains_key(&DeviceId(resource.clone())) => {
+                message.set_attr("to", self.config.account.as_str());
+                message.to_frame()
+            }
+            _ => stanza,
+        }
     }
 
     /// The one place where the log grows.

@@ -40,7 +40,7 @@ use crate::entropy::Entropy;
 use crate::gate::{BatchNo, Gate, Released};
 use crate::id::{DeviceId, LinkId, StanzaSeq};
 use crate::jid::BareJid;
-use crate::limits::{AUTHENTICATION_MS_MAX, LINKS_MAX};
+use crate::limits::{AUTHENTICATION_MS_MAX, LINKS_UNAUTHENTICATED_MAX};
 use crate::log::{Head, LogStore, Repeats};
 use crate::time::Millis;
 use crate::wire::error::StreamCondition;
@@ -170,9 +170,14 @@ impl RelayEngine {
     }
 
     fn link_up(&mut self, link: LinkId) {
-        if self.links.len() >= LINKS_MAX {
-            self.gate.effect(Effect::Close(link, 1013));
-            return;
+        // Whoever fills this with silence pushes out silence, never the owner.
+        let waiting = || self.links.iter().filter(|(_, link)| link.is_unauthenticated());
+        if waiting().count() >= LINKS_UNAUTHENTICATED_MAX
+            && let Some(oldest) = waiting().min_by_key(|(_, link)| link.opened).map(|(id, _)| *id)
+        {
+            self.links.remove(&oldest);
+            self.remembered.remove(&oldest);
+            self.gate.effect(Effect::Close(oldest, 1013));
         }
         self.links.insert(link, Link::new(self.now));
     }
@@ -236,6 +241,10 @@ impl RelayEngine {
 }
 
 impl Link {
+    fn is_unauthenticated(&self) -> bool {
+        matches!(self.phase, Phase::Fresh | Phase::Open | Phase::Exchange(_))
+    }
+
     fn deadline(&self) -> Millis {
         self.opened.plus(AUTHENTICATION_MS_MAX)
     }

@@ -7,16 +7,8 @@ use crate::wire::error::StanzaError;
 use crate::wire::{Element, ns, stanza};
 
 /// What the relay says of itself (XEP-0030 §3).
-const SERVER_FEATURES: [&str; 8] = [
-    ns::DISCO_INFO,
-    ns::DISCO_ITEMS,
-    ns::PING,
-    ns::CARBONS,
-    "urn:xmpp:carbons:rules:0",
-    ns::REGISTER,
-    ns::STANZA_ID,
-    ns::ACCEPTED,
-];
+const SERVER_FEATURES: [&str; 6] =
+    [ns::DISCO_INFO, ns::DISCO_ITEMS, ns::PING, ns::CARBONS, ns::STANZA_ID, ns::ACCEPTED];
 
 impl RelayEngine {
     pub(super) fn iq(&mut self, id: &DeviceId, iq: &Element) {

@@ -30,6 +30,13 @@ pub struct DeviceRow {
     pub stream: Option<StreamRow>,
     /// When it was last connected.
     pub last_seen: Millis,
+    /// It chose its name. One that did not can never come back under it.
+    #[serde(default = "named")]
+    pub named: bool,
+}
+
+fn named() -> bool {
+    true
 }
 
 /// A stream under stream management, as it can be taken up after a crash (XEP-0198 §5).

@@ -8,7 +8,7 @@ use super::{Effect, LogStore, Phase, RelayEngine};
 use crate::delivery::{self, Reader};
 use crate::id::{DeviceId, LinkId};
 use crate::jid::prepared_resource;
-use crate::limits::{DEVICES_MAX, RESUME_WINDOW_MS};
+use crate::limits::{DEVICE_UNSEEN_MS_MAX, DEVICES_MAX, RESUME_WINDOW_MS};
 use crate::sm::{Handled, Window};
 use crate::wire::error::{StanzaError, StreamCondition};
 use crate::wire::stanza::{self, Kind};
@@ -58,10 +58,14 @@ impl RelayEngine {
     /// already takes over from itself (R51).
     fn bind(&mut self, link: LinkId, bind: &Element, log: &dyn LogStore) -> Result<String, StanzaError> {
         let wanted = bind.child(ns::BIND, "resource").map(Element::text).filter(|text| !text.is_empty());
+        let named = wanted.is_some();
         let id = match wanted {
             Some(text) => DeviceId(prepared_resource(&text).map_err(|_| StanzaError::BAD_REQUEST)?),
             None => DeviceId(self.entropy.token()),
         };
+        if !self.devices.contains_key(&id) {
+            self.make_room()?;
+        }
         if let Some(old) = self.devices.get(&id).and_then(|device| device.stream.as_ref()?.link) {
             self.close_link(old, Some(StreamCondition::Conflict), 1000, log);
         }
@@ -70,15 +74,18 @@ impl RelayEngine {
         self.marks.streams += 1;
         let no = self.marks.streams;
         let now = self.now;
-        let device =
-            self.devices.entry(id.clone()).or_insert(Device { cursor: newest, last_seen: now, stream: None });
+        let device = self.devices.entry(id.clone()).or_insert(Device {
+            cursor: newest,
+            last_seen: now,
+            named,
+            stream: None,
+        });
         device.last_seen = now;
         let replaced = device.stream.replace(Stream::new(no, link, device.cursor.next(), now));
         if let Some(replaced) = replaced {
             self.gate.forget(replaced.no);
         }
         self.put_device(&id);
-        self.drop_oldest_devices();
         let full = self.config.account.with_resource(id.as_str()).to_string();
         if let Some(known) = self.links.get_mut(&link) {
             known.phase = Phase::Bound(id);
@@ -86,16 +93,24 @@ impl RelayEngine {
         Ok(full)
     }
 
-    fn drop_oldest_devices(&mut self) {
-        while self.devices.len() > DEVICES_MAX {
-            let idle =
-                self.devices.iter().filter(|(_, d)| d.stream.as_ref().is_none_or(|s| s.link.is_none()));
-            let Some(oldest) = idle.min_by_key(|(_, d)| d.last_seen).map(|(id, _)| id.clone()) else {
-                return;
-            };
-            self.devices.remove(&oldest);
-            self.gate.write(Op::DeleteDevice(oldest));
+    /// Lets go a device that nobody will miss: one that cannot come back under its name, or one
+    /// unseen for long. A device that may come back keeps what waits for it (R10, R11).
+    fn make_room(&mut self) -> Result<(), StanzaError> {
+        if self.devices.len() < DEVICES_MAX {
+            return Ok(());
         }
+        let now = self.now;
+        let over =
+            |stream: &Stream| stream.suspended.is_some_and(|since| now.since(since) > RESUME_WINDOW_MS);
+        let droppable = self.devices.iter().filter(|(_, device)| {
+            let idle = device.stream.as_ref().is_none_or(over);
+            idle && (!device.named || now.since(device.last_seen) > DEVICE_UNSEEN_MS_MAX)
+        });
+        let oldest = droppable.min_by_key(|(_, device)| (device.named, device.last_seen));
+        let oldest = oldest.map(|(id, _)| id.clone()).ok_or(StanzaError::RESOURCE_CONSTRAINT)?;
+        self.devices.remove(&oldest);
+        self.gate.write(Op::DeleteDevice(oldest));
+        Ok(())
     }
 
     pub(super) fn sm_failed(&mut self, link: LinkId, condition: &str) -> Result<(), StreamCondition> {

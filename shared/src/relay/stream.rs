@@ -24,6 +24,7 @@ const SENT_LEASE: u32 = 64;
 pub(super) struct Device {
     pub(super) cursor: StanzaSeq,
     pub(super) last_seen: Millis,
+    pub(super) named: bool,
     pub(super) stream: Option<Stream>,
 }
 
@@ -168,6 +169,7 @@ impl RelayEngine {
             cursor: device.cursor,
             stream: device.stream.as_ref().filter(|s| s.managed).map(|s| s.row(noted)),
             last_seen: device.last_seen,
+            named: device.named,
         };
         self.gate.write(Op::PutDevice(row));
     }

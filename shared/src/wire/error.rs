@@ -93,8 +93,6 @@ impl StanzaError {
     pub const CONFLICT: Self = Self("cancel", "conflict");
     /// Nobody here does that.
     pub const FEATURE_NOT_IMPLEMENTED: Self = Self("cancel", "feature-not-implemented");
-    /// Not for this sender.
-    pub const FORBIDDEN: Self = Self("auth", "forbidden");
     /// No such thing.
     pub const ITEM_NOT_FOUND: Self = Self("cancel", "item-not-found");
     /// The address cannot exist.
@@ -103,6 +101,8 @@ impl StanzaError {
     pub const NOT_ACCEPTABLE: Self = Self("modify", "not-acceptable");
     /// Nobody may do that.
     pub const NOT_ALLOWED: Self = Self("cancel", "not-allowed");
+    /// It passes a limit.
+    pub const POLICY_VIOLATION: Self = Self("modify", "policy-violation");
     /// We do not talk to other servers.
     pub const REMOTE_SERVER_NOT_FOUND: Self = Self("cancel", "remote-server-not-found");
     /// A queue is full.

@@ -1,7 +1,7 @@
 //! One frame of text to one tree, with every limit applied before anything is built.
 
 use super::element::{Element, Node};
-use crate::limits::{XML_ATTRIBUTES_MAX, XML_DEPTH_MAX, XML_ELEMENTS_MAX};
+use crate::limits::{XML_ATTRIBUTES_MAX, XML_BYTES_FACTOR, XML_DEPTH_MAX, XML_ELEMENTS_MAX};
 use rxml::error::EndOrError;
 use rxml::{Event, Parse, Parser};
 
@@ -27,7 +27,7 @@ pub fn read_frame(text: &str, bytes_max: usize) -> Result<Element, ReadFault> {
     }
     let mut parser = Parser::new();
     let mut rest = text.as_bytes();
-    let mut tree = Tree::default();
+    let mut tree = Tree { bytes_left: bytes_max.saturating_mul(XML_BYTES_FACTOR), ..Tree::default() };
     loop {
         match parser.parse(&mut rest, true) {
             Ok(Some(event)) => tree.take(event)?,
@@ -55,10 +55,16 @@ fn fault_at(text: &str, stopped_at: usize) -> ReadFault {
 struct Tree {
     open: Vec<Element>,
     elements: usize,
+    bytes_left: usize,
     root: Option<Element>,
 }
 
 impl Tree {
+    fn spend(&mut self, bytes: usize) -> Result<(), ReadFault> {
+        self.bytes_left = self.bytes_left.checked_sub(bytes).ok_or(ReadFault::TooLarge)?;
+        Ok(())
+    }
+
     fn take(&mut self, event: Event) -> Result<(), ReadFault> {
         match event {
             Event::XmlDeclaration(..) => {}
@@ -70,13 +76,16 @@ impl Tree {
                 {
                     return Err(ReadFault::TooLarge);
                 }
+                self.spend(namespace.as_str().len() + name.len())?;
                 let mut element = Element::new(namespace.as_str(), &name);
                 for ((namespace, name), value) in attributes {
+                    self.spend(namespace.as_str().len() + name.len() + value.len())?;
                     element.set_attr_ns(namespace.as_str(), &name, value);
                 }
                 self.open.push(element);
             }
             Event::Text(_, text) => {
+                self.spend(text.len())?;
                 if let Some(parent) = self.open.last_mut() {
                     match parent.nodes.last_mut() {
                         Some(Node::Text(before)) => before.push_str(&text),
@@ -157,6 +166,14 @@ mod tests {
         assert_eq!(read_frame(&wide, 100_000), Err(ReadFault::TooLarge));
         let rich: String = (0..=XML_ATTRIBUTES_MAX).map(|i| format!(" k{i}=''")).collect();
         assert_eq!(read(&format!("<a{rich}/>")), Err(ReadFault::TooLarge));
+    }
+
+    #[test]
+    fn a_namespace_that_is_stored_again_and_again_is_too_large() {
+        let ns = "u".repeat(2000);
+        let bomb = format!("<a xmlns:p='{ns}'>{}</a>", "<p:b/>".repeat(1000));
+        assert!(bomb.len() < 10_000);
+        assert_eq!(read(&bomb), Err(ReadFault::TooLarge));
     }
 
     #[test]

@@ -121,6 +121,61 @@ fn a_short_id_used_again_with_other_words_is_another_message() {
 }
 
 #[test]
+fn what_is_for_a_device_that_is_gone_is_for_the_account() {
+    let mut world = World::new();
+    let mut alice = Device::online(&mut world, "a", "phone");
+    let mut bob = Device::online(&mut world, "b", "phone");
+    alice.message(&mut world, "b@d/gone", "for anybody");
+    bob.drain(&mut world);
+    assert_eq!(bob.bodies, ["for anybody"]);
+}
+
+#[test]
+fn what_would_be_too_long_to_read_again_is_refused() {
+    let mut world = World::new();
+    let mut alice = Device::online(&mut world, "a", "phone");
+    let mut bob = Device::online(&mut world, "b", "phone");
+    let body = ">".repeat(200_000);
+    let frame = format!("<message xmlns='jabber:client' to='b@d' id='1'><body>{body}</body></message>");
+    alice.send(&mut world, &frame);
+    assert!(alice.last_stanza().contains("<policy-violation xmlns="), "an error, not silence");
+    alice.message(&mut world, "b@d", "next");
+    bob.drain(&mut world);
+    assert_eq!(bob.bodies, ["next"]);
+}
+
+#[test]
+fn the_same_origin_id_to_somebody_else_is_another_message() {
+    let mut world = World::new();
+    let mut alice = Device::online(&mut world, "a", "phone");
+    let mut bob = Device::online(&mut world, "b", "phone");
+    let mut carol = Device::online(&mut world, "c", "phone");
+    alice.message(&mut world, "b@d", "1");
+    alice.message(&mut world, "c@d", "1");
+    bob.drain(&mut world);
+    carol.drain(&mut world);
+    assert_eq!((bob.bodies.len(), carol.bodies.len()), (1, 1));
+}
+
+#[test]
+fn devices_without_a_name_make_room_and_a_named_one_keeps_its_queue() {
+    let mut world = World::new();
+    let mut alice = Device::online(&mut world, "a", "phone");
+    let phone = Device::online(&mut world, "b", "phone");
+    world.crash(&jid("b"));
+    alice.message(&mut world, "b@d", "waits for the phone");
+    for _ in 0..2 * crate::limits::DEVICES_MAX {
+        let mut guest = Device::online(&mut world, "b", "");
+        guest.drain(&mut world);
+        guest.say(&mut world, crate::wire::CLOSE);
+    }
+    drop(phone);
+    let mut phone = Device::online(&mut world, "b", "phone");
+    phone.drain(&mut world);
+    assert_eq!(phone.bodies, ["waits for the phone"]);
+}
+
+#[test]
 fn who_is_not_there_earns_the_sender_an_error() {
     let mut world = World::new();
     let mut alice = Device::online(&mut world, "a", "phone");

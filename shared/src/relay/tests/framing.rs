@@ -65,6 +65,33 @@ fn the_fifth_failed_authentication_ends_the_connection() {
 }
 
 #[test]
+fn strangers_who_only_connect_push_out_each_other_and_not_the_owner() {
+    let mut world = World::new();
+    let mut owner = Device::online(&mut world, "a", "phone");
+    let account = jid("a");
+    let first = world.connect(&account);
+    for _ in 0..crate::limits::LINKS_UNAUTHENTICATED_MAX {
+        world.connect(&account);
+    }
+    assert_eq!(world.closed.get(&first), Some(&1013));
+    owner.drain(&mut world);
+    let second = Device::online(&mut world, "a", "laptop");
+    assert!(owner.connected(&world) && second.connected(&world));
+}
+
+#[test]
+fn a_sasl_message_that_would_not_fit_what_is_kept_is_malformed() {
+    use base64::Engine as _;
+    let long = format!("n,,n=a,r=abc,x={}", "\u{1}".repeat(5000));
+    let text = base64::engine::general_purpose::STANDARD.encode(long);
+    let auth =
+        format!("<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='SCRAM-SHA-1'>{text}</auth>");
+    let (sent, closed) = first_frames(&[OPEN, &auth]);
+    assert!(sent.last().unwrap().contains("<malformed-request"), "{sent:?}");
+    assert_eq!(closed, None);
+}
+
+#[test]
 fn a_binary_message_and_a_silent_connection_are_closed() {
     let mut world = World::new();
     let account = jid("a");
