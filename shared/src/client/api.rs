@@ -76,8 +76,9 @@ pub enum Command {
     Discard(MessageKey),
     /// Start or accept a conversation.
     Accept(BareJid),
-    /// Everything in this conversation has been seen by a person.
-    Displayed(BareJid),
+    /// A person has seen this message, the newest that was shown, and all before it. If another
+    /// has come in since, nothing happens: that one was not seen.
+    Displayed(BareJid, MessageKey),
     /// The composer's text.
     Draft(BareJid, String),
     /// The user is typing, or has stopped (XEP-0085).

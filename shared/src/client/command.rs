@@ -22,7 +22,13 @@ impl ClientEngine {
             Command::Retry(key) => self.retry(&key),
             Command::Discard(key) => self.discard(&key),
             Command::Accept(jid) => self.accept(&jid),
-            Command::Displayed(jid) => self.seen(&jid),
+            // What came in since was not seen: the views will say so when it is.
+            Command::Displayed(jid, key) => {
+                let newest = self.conversations.get(&jid).and_then(|row| row.newest.as_ref());
+                if newest.is_none_or(|newest| *newest == key) {
+                    self.seen(&jid);
+                }
+            }
             Command::Draft(jid, draft) => {
                 let mut row = self.conversation(&jid);
                 if row.draft != draft {

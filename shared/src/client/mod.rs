@@ -248,6 +248,7 @@ impl ClientEngine {
             accepted: false,
             draft: String::new(),
             markable: None,
+            newest: None,
         })
     }
 

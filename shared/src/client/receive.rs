@@ -186,6 +186,7 @@ impl ClientEngine {
         conversation.last_text = preview(&row.body);
         conversation.last_at = row.at;
         conversation.last_direction = Some(Direction::Incoming);
+        conversation.newest = Some(key.clone());
         if let Some(id) = id
             && message.child(ns::MARKERS, "markable").is_some()
         {

@@ -178,6 +178,9 @@ pub struct ConversationRow {
     /// The newest incoming message that asks to be marked as seen and has not been.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub markable: Option<Markable>,
+    /// The newest incoming message.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub newest: Option<MessageKey>,
 }
 
 /// A message that asks for a displayed marker (XEP-0333 `<markable/>`).

@@ -55,7 +55,7 @@ impl Pending {
 fn supersedes(newer: &Command, older: &Command) -> bool {
     match (newer, older) {
         (Command::Draft(newer, _), Command::Draft(older, _))
-        | (Command::Displayed(newer), Command::Displayed(older)) => newer == older,
+        | (Command::Displayed(newer, _), Command::Displayed(older, _)) => newer == older,
         _ => false,
     }
 }

@@ -224,8 +224,8 @@ impl Seen {
         if !unread || told || !in_view(scroller, &newest) {
             return;
         }
-        self.last.set_value(Some(newest));
-        self.session.command(Command::Displayed(jid));
+        self.last.set_value(Some(newest.clone()));
+        self.session.command(Command::Displayed(jid, newest));
     }
 }
 

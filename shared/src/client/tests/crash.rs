@@ -43,7 +43,7 @@ fn act(world: &mut World, act: Act) {
         Receipt(n) | Marker(n) if !world.relay.log.iter().any(|(known, _)| *known == origin(n)) => {}
         Receipt(n) => drop(world.deliver(&receipt_from("bob@d/x", &origin(n)))),
         Marker(n) => drop(world.deliver(&displayed_from("bob@d/x", &origin(n)))),
-        Displayed => world.command(Command::Displayed(jid("bob@d"))),
+        Displayed => world.command(world.store.seen("bob@d")),
         Burst(n, m) => {
             for n in [n, m] {
                 world.relay.deliver(&from_bob(&format!("b{n}"), "in"));

@@ -57,7 +57,7 @@ fn a_displayed_marker_leaves_after_its_row() {
     world.command(Command::Accept(jid("bob@d")));
     world.deliver(&from_bob("b1", "hi"));
     world.stuck = true;
-    world.command(Command::Displayed(jid("bob@d")));
+    world.command(world.store.seen("bob@d"));
     assert!(world.sent_with("displayed").is_empty());
     world.stuck = false;
     world.settle();

@@ -251,7 +251,7 @@ fn what_was_seen_before_its_sender_was_accepted_is_marked_then_and_nothing_else(
     let mut world = World::online();
     let markable = "<markable xmlns='urn:xmpp:chat-markers:0'/>{SEQ}";
     world.deliver(&from_bob("b1", "seen").replace("{SEQ}", markable));
-    world.command(Command::Displayed(bob()));
+    world.command(world.store.seen("bob@d"));
     world.command(Command::Accept(bob()));
     assert_eq!(world.sent_with("<displayed").len(), 1);
     world.deliver(&from_bob("c1", "unseen").replace("{SEQ}", markable).replace("bob@d", "carol@d"));
@@ -264,7 +264,7 @@ fn a_stranger_learns_nothing_until_he_is_answered() {
     let mut world = World::online();
     world.deliver(&from_bob("b1", "one"));
     world.deliver(&from_bob("b2", "two"));
-    world.command(Command::Displayed(bob()));
+    world.command(world.store.seen("bob@d"));
     world.command(Command::Typing(bob(), true));
     world.reload();
     assert!(world.sent_with("to='bob@d'").is_empty());
@@ -312,6 +312,24 @@ fn no_receipt_answers_a_receipt_an_error_or_what_has_no_id() {
 }
 
 #[test]
+fn what_came_in_after_the_person_looked_is_not_read() {
+    let mut world = World::online();
+    world.command(Command::Accept(bob()));
+    world.deliver(&from_bob("b1", "one"));
+    let seen = world.store.seen("bob@d");
+    world.stuck = true;
+    world.deliver(&from_bob("b2", "two"));
+    world.command(seen);
+    world.stuck = false;
+    world.settle();
+    assert!(world.sent_with("<displayed ").is_empty());
+    assert_eq!(world.store.conversations[&bob()].unread, 2);
+    world.command(world.store.seen("bob@d"));
+    assert_eq!(world.sent_with("<displayed ").len(), 1);
+    assert_eq!(world.store.conversations[&bob()].unread, 0);
+}
+
+#[test]
 fn the_newest_message_is_marked_once() {
     let mut world = World::online();
     world.command(Command::Accept(bob()));
@@ -319,10 +337,10 @@ fn the_newest_message_is_marked_once() {
     world.deliver(&from_bob("b2", "two"));
     world.reload();
     for _ in 0..2 {
-        world.command(Command::Displayed(bob()));
+        world.command(world.store.seen("bob@d"));
     }
     world.reload();
-    world.command(Command::Displayed(bob()));
+    world.command(world.store.seen("bob@d"));
     assert_eq!(world.sent_with("<displayed ").len(), 1);
     assert!(world.sent_with("<displayed ")[0].contains("id='b2'"));
 }

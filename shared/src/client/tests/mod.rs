@@ -31,6 +31,13 @@ struct Store {
 }
 
 impl Store {
+    /// A person sees all that is stored.
+    fn seen(&self, peer: &str) -> Command {
+        let peer = jid(peer);
+        let newest = self.conversations.get(&peer).and_then(|row| row.newest.clone());
+        Command::Displayed(peer, newest.unwrap_or(MessageKey(String::new())))
+    }
+
     fn apply(&mut self, op: &Op) {
         match op.clone() {
             Op::PutMessage(row) => {

@@ -363,7 +363,10 @@ impl Town {
                 let body = format!("body of {origin}");
                 self.client(index, Input::Command(Command::Send { origin, to: peer, body }));
             }
-            178..182 => self.client(index, Input::Command(Command::Displayed(peer))),
+            178..182 => {
+                let seen = self.clients[index].store.seen(peer.as_str());
+                self.client(index, Input::Command(seen));
+            }
             182..190 => self.pass(2_000),
             190..193 => self.client(index, Input::Command(Command::Typing(peer, sent.is_multiple_of(2)))),
             193..196 => {
