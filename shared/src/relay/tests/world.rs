@@ -6,7 +6,7 @@ use crate::id::{LinkId, StanzaSeq};
 use crate::jid::BareJid;
 use crate::log::{LogRow, LogStore, Source};
 use crate::relay::rows::{Op, Rows};
-use crate::relay::{CallId, Config, Input, LinkState, Output, Registration, RelayEngine};
+use crate::relay::{CallId, Config, Input, LinkState, Output, Registration, RelayEngine, TransferReply};
 use crate::sasl::{ClientExchange, Mechanism, Secret};
 use crate::sm::{Handled, Window};
 use crate::time::Millis;
@@ -84,6 +84,7 @@ pub struct World {
     held: Vec<(BareJid, BatchNo, Vec<Op>)>,
     /// Mailboxes called, in order.
     pub called: Vec<BareJid>,
+    answer: Option<TransferReply>,
 }
 
 pub fn jid(name: &str) -> BareJid {
@@ -110,6 +111,7 @@ impl World {
             slow_disk: false,
             held: Vec::new(),
             called: Vec::new(),
+            answer: None,
         }
     }
 
@@ -219,19 +221,14 @@ impl World {
                 Output::Transfer(request) => {
                     let to = request.to.clone();
                     self.called.push(to.clone());
-                    let before = self.crashes;
+                    // What it answered has left it, whether it stands afterwards or not.
+                    self.answer = None;
                     self.input(&to, Input::Transfer(CallId(0), &request));
-                    let reply = self.mailbox(&to).disk.rows.account.is_none();
-                    let reply = if reply {
-                        Some(crate::relay::TransferReply::NoSuchUser)
-                    } else {
-                        // A crash over there may have come before or after its commit.
-                        (before == self.crashes).then_some(crate::relay::TransferReply::Accepted)
-                    };
+                    let reply = self.answer.take();
                     let mailbox = self.mailbox(account);
                     mailbox.engine.handle(now, Input::Transferred(to, request.upto(), reply), &mailbox.disk);
                 }
-                Output::Reply(..) => {}
+                Output::Reply(_, reply) => self.answer = Some(reply),
                 Output::WakeAt(at) => {
                     mailbox.wake = at;
                     return;
