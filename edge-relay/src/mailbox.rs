@@ -15,6 +15,7 @@ use crate::wake::{Clock, now};
 use crate::{bind, crash, settings};
 use shared::id::{LinkId, StanzaSeq};
 use shared::jid::BareJid;
+use shared::limits::Limits;
 use shared::relay::{CallId, Config, Input, Output, RelayEngine, TransferReply, TransferRequest};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -146,7 +147,7 @@ impl Mailbox {
     fn load(&self) -> Result<RelayEngine> {
         let account = self.account().ok_or("this object belongs to no account")?;
         let registration = settings::registration(&self.env);
-        let config = Config { account, registration, seed: bind::random()? };
+        let config = Config { account, registration, seed: bind::random()?, limits: Limits::DEFAULT };
         Ok(RelayEngine::load(now(), self.store.load()?, self.links.load()?, config))
     }
 

@@ -28,6 +28,8 @@ pub mod id;
 pub mod jid;
 pub mod limits;
 pub mod log;
+#[cfg(any(test, feature = "memory"))]
+pub mod memory;
 pub mod relay;
 pub mod sasl;
 pub mod sm;

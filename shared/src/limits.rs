@@ -20,20 +20,6 @@ pub const SASL_FIRST_BYTES_MAX: usize = 1024;
 /// Bytes of an origin-id, a stanza `id` or an SM-ID that we keep.
 pub const ID_BYTES_MAX: usize = 256;
 
-/// The relay asks for an ack after this many stanzas (R05).
-pub const ACK_EVERY_STANZAS: u32 = 5;
-/// ... or after this long with something outstanding.
-pub const ACK_IDLE_MS: u64 = 250;
-/// A device that has not asked is told after this long what the relay has of it.
-pub const TELL_IDLE_MS: u64 = 500;
-/// An ack request that stays unanswered this long ends the link (R12); the session stays resumable.
-pub const ACK_TIMEOUT_MS: u64 = 10_000;
-/// How long a session waits for its device to resume it (XEP-0198 §5 `max`).
-pub const RESUME_WINDOW_MS: u64 = 600_000;
-/// Stanzas sent to one device and not yet acked by it. What is beyond waits in the log.
-pub const WINDOW_STANZAS_MAX: usize = 100;
-/// Devices of one account.
-pub const DEVICES_MAX: usize = 32;
 /// A device unseen for this long may make room for another (R11).
 pub const DEVICE_UNSEEN_MS_MAX: u64 = 30 * 86_400_000;
 /// Connections of one account that have not authenticated: the oldest of them goes first.
@@ -43,20 +29,10 @@ pub const LINKS_UNAUTHENTICATED_MAX: usize = 64;
 pub const AUTHENTICATION_MS_MAX: u64 = 30_000;
 /// Failed authentications on one connection (RFC 6120 §6.4.5 recommends 2 to 5 retries).
 pub const AUTHENTICATION_FAILURES_MAX: u32 = 5;
-/// How many of the newest own messages are remembered for recognising a repeat (R04).
-pub const DEDUP_ENTRIES_MAX: usize = 20_000;
-/// How long a message is remembered for recognising a repeat by its origin-id.
-pub const DEDUP_HORIZON_MS: u64 = 30 * 86_400_000;
-/// Log rows between two saves of the marks that a load would otherwise fold from the log.
-pub const CHECKPOINT_ROWS: u64 = 64;
-/// Messages in one call to another mailbox.
-pub const TRANSFER_ITEMS_MAX: usize = 32;
 /// First and longest pause between two tries of a transfer.
 pub const TRANSFER_RETRY_MS_MIN: u64 = 500;
 /// See [`TRANSFER_RETRY_MS_MIN`].
 pub const TRANSFER_RETRY_MS_MAX: u64 = 300_000;
-/// Messages not yet confirmed by their devices in one mailbox (R26).
-pub const QUEUE_STANZAS_MAX: u64 = 100_000;
 
 /// SCRAM iterations of new accounts (RFC 5802 §5.1 asks for 4096 at least).
 pub const SCRAM_ITERATIONS: u32 = 4096;
@@ -75,11 +51,66 @@ pub const STABLE_MS: u64 = 5_000;
 pub const CLIENT_PROBE_MS: u64 = 30_000;
 /// How long a client waits for a connection to open and to authenticate.
 pub const CONNECT_MS_MAX: u64 = 15_000;
-/// Stanzas a client has in flight towards its relay.
-pub const CLIENT_WINDOW_STANZAS_MAX: usize = 100;
-/// Newest message keys a client remembers to recognise a repeat that carries no stanza-id of its relay.
-pub const CLIENT_RECENT_KEYS_MAX: usize = 2_000;
-/// Outgoing messages of one conversation that a client watches for receipts.
-pub const CLIENT_AWAITING_MAX: usize = 2_000;
-/// Confirmations kept back for one conversation that the user has not accepted.
-pub const CLIENT_OWED_WITHHELD_MAX: usize = 1_000;
+
+/// What an engine is told to keep to. The rest of this table is not for choosing: it follows
+/// from a specification or guards memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// The relay asks for an ack after this many stanzas (R05).
+    pub ack_every_stanzas: u32,
+    /// ... or after this long with something outstanding.
+    pub ack_idle_ms: u64,
+    /// A device that has not asked is told after this long what the relay has of it.
+    pub tell_idle_ms: u64,
+    /// An ack request that stays unanswered this long ends the link (R12); the session stays resumable.
+    pub ack_timeout_ms: u64,
+    /// How long a session waits for its device to resume it (XEP-0198 §5 `max`).
+    pub resume_window_ms: u64,
+    /// Stanzas sent to one device and not yet acked by it. What is beyond waits in the log.
+    pub window_stanzas_max: usize,
+    /// Devices of one account.
+    pub devices_max: usize,
+    /// How many of the newest own messages are remembered for recognising a repeat (R04).
+    pub dedup_entries_max: usize,
+    /// How long a message is remembered for recognising a repeat by its origin-id.
+    pub dedup_horizon_ms: u64,
+    /// Log rows between two saves of the marks that a load would otherwise fold from the log.
+    pub checkpoint_rows: u64,
+    /// Messages in one call to another mailbox.
+    pub transfer_items_max: usize,
+    /// Messages not yet confirmed by their devices in one mailbox (R26).
+    pub queue_stanzas_max: u64,
+    /// Stanzas a client has in flight towards its relay.
+    pub client_window_stanzas_max: usize,
+    /// Newest message keys a client remembers to recognise a repeat that carries no stanza-id of its relay.
+    pub client_recent_keys_max: usize,
+    /// Outgoing messages of one conversation that a client watches for receipts.
+    pub client_awaiting_max: usize,
+    /// Confirmations kept back for one conversation that the user has not accepted.
+    pub client_owed_withheld_max: usize,
+    /// Stanzas that a relay may send on a stream before the stream's row must say so.
+    pub sent_lease_stanzas: u32,
+}
+
+impl Limits {
+    /// What everybody gets who does not ask for something else.
+    pub const DEFAULT: Self = Self {
+        ack_every_stanzas: 5,
+        ack_idle_ms: 250,
+        tell_idle_ms: 500,
+        ack_timeout_ms: 10_000,
+        resume_window_ms: 600_000,
+        window_stanzas_max: 100,
+        devices_max: 32,
+        dedup_entries_max: 20_000,
+        dedup_horizon_ms: 30 * 86_400_000,
+        checkpoint_rows: 64,
+        transfer_items_max: 32,
+        queue_stanzas_max: 100_000,
+        client_window_stanzas_max: 100,
+        client_recent_keys_max: 2_000,
+        client_awaiting_max: 2_000,
+        client_owed_withheld_max: 1_000,
+        sent_lease_stanzas: 64,
+    };
+}

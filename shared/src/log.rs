@@ -9,7 +9,7 @@
 
 use crate::id::{DeviceId, OriginId, StanzaSeq};
 use crate::jid::{BareJid, Jid};
-use crate::limits::{DEDUP_ENTRIES_MAX, DEDUP_HORIZON_MS, RESUME_WINDOW_MS};
+use crate::limits::Limits;
 use crate::sm::Handled;
 use crate::time::Millis;
 use serde::{Deserialize, Serialize};
@@ -140,20 +140,27 @@ impl Head {
 /// By origin-id always. By a bare `id` only for the same device, recipient and payload within
 /// the resume window: foreign clients reuse short ids, and losing a distinct message is worse
 /// than showing one twice.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Repeats {
+    limits: Limits,
     origins: BTreeMap<OriginId, StanzaSeq>,
     by_id: BTreeMap<(DeviceId, String, u64), (StanzaSeq, Millis)>,
     oldest_first: std::collections::VecDeque<(StanzaSeq, OriginId)>,
 }
 
 impl Repeats {
+    /// Nothing was sent yet.
+    pub fn new(limits: Limits) -> Self {
+        let (origins, by_id, oldest_first) = Default::default();
+        Self { limits, origins, by_id, oldest_first }
+    }
+
     /// Reads the memory back from the log.
-    pub fn load(store: &dyn LogStore, now: Millis) -> Self {
-        let since = Millis(now.0.saturating_sub(DEDUP_HORIZON_MS));
-        let mut sources = store.sources(since, DEDUP_ENTRIES_MAX);
+    pub fn load(store: &dyn LogStore, now: Millis, limits: Limits) -> Self {
+        let since = Millis(now.0.saturating_sub(limits.dedup_horizon_ms));
+        let mut sources = store.sources(since, limits.dedup_entries_max);
         sources.sort_by_key(|(seq, _, _)| *seq);
-        let mut repeats = Self::default();
+        let mut repeats = Self::new(limits);
         for (seq, at, source) in sources {
             repeats.remember(seq, at, &source, now);
         }
@@ -166,7 +173,7 @@ impl Repeats {
             Some(origin) => self.origins.get(origin).copied(),
             None => {
                 let (seq, at) = self.by_id.get(&Self::id_key(source)?)?;
-                (now.since(*at) <= RESUME_WINDOW_MS).then_some(*seq)
+                (now.since(*at) <= self.limits.resume_window_ms).then_some(*seq)
             }
         }
     }
@@ -177,14 +184,14 @@ impl Repeats {
             if self.origins.insert(origin.clone(), seq).is_none() {
                 self.oldest_first.push_back((seq, origin.clone()));
             }
-            while self.oldest_first.len() > DEDUP_ENTRIES_MAX {
+            while self.oldest_first.len() > self.limits.dedup_entries_max {
                 if let Some((_, origin)) = self.oldest_first.pop_front() {
                     self.origins.remove(&origin);
                 }
             }
         } else if let Some(key) = Self::id_key(source) {
-            self.by_id.retain(|_, (_, at)| now.since(*at) <= RESUME_WINDOW_MS);
-            if now.since(at) <= RESUME_WINDOW_MS {
+            self.by_id.retain(|_, (_, at)| now.since(*at) <= self.limits.resume_window_ms);
+            if now.since(at) <= self.limits.resume_window_ms {
                 self.by_id.insert(key, (seq, at));
             }
         }
@@ -273,19 +280,19 @@ mod tests {
     #[test]
     fn a_repeat_is_known_by_its_origin_id_from_any_device_and_after_a_load() {
         let store = Rows(vec![row(1), row(2)]);
-        let now = Millis(DEDUP_HORIZON_MS);
-        let repeats = Repeats::load(&store, now);
+        let now = Millis(Limits::DEFAULT.dedup_horizon_ms);
+        let repeats = Repeats::load(&store, now, Limits::DEFAULT);
         assert_eq!(repeats.find(&source("laptop", Some("o2"), "x", 9), now), Some(StanzaSeq(2)));
         assert_eq!(repeats.find(&source("laptop", Some("o3"), "1", 2), now), None);
     }
 
     #[test]
     fn a_bare_id_is_a_repeat_only_from_the_same_device_with_the_same_payload_in_time() {
-        let mut repeats = Repeats::default();
+        let mut repeats = Repeats::new(Limits::DEFAULT);
         let first = source("phone", None, "1", 77);
         repeats.remember(StanzaSeq(1), Millis(0), &first, Millis(0));
-        assert_eq!(repeats.find(&first, Millis(RESUME_WINDOW_MS)), Some(StanzaSeq(1)));
-        assert_eq!(repeats.find(&first, Millis(RESUME_WINDOW_MS + 1)), None, "too late");
+        assert_eq!(repeats.find(&first, Millis(Limits::DEFAULT.resume_window_ms)), Some(StanzaSeq(1)));
+        assert_eq!(repeats.find(&first, Millis(Limits::DEFAULT.resume_window_ms + 1)), None, "too late");
         assert_eq!(repeats.find(&source("phone", None, "1", 78), Millis(0)), None, "another payload");
         assert_eq!(repeats.find(&source("laptop", None, "1", 77), Millis(0)), None, "another device");
         assert_eq!(repeats.find(&source("phone", None, "2", 77), Millis(0)), None, "another id");
@@ -293,12 +300,12 @@ mod tests {
 
     #[test]
     fn the_memory_for_repeats_is_bounded() {
-        let mut repeats = Repeats::default();
-        for seq in 1..=DEDUP_ENTRIES_MAX as u64 + 5 {
+        let mut repeats = Repeats::new(Limits::DEFAULT);
+        for seq in 1..=Limits::DEFAULT.dedup_entries_max as u64 + 5 {
             let source = source("phone", Some(&format!("o{seq}")), "", 0);
             repeats.remember(StanzaSeq(seq), Millis(0), &source, Millis(0));
         }
-        assert_eq!(repeats.origins.len(), DEDUP_ENTRIES_MAX);
+        assert_eq!(repeats.origins.len(), Limits::DEFAULT.dedup_entries_max);
         assert_eq!(repeats.find(&source("phone", Some("o5"), "", 0), Millis(0)), None);
         assert!(repeats.find(&source("phone", Some("o6"), "", 0), Millis(0)).is_some());
     }

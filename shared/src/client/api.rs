@@ -4,6 +4,7 @@ use super::rows::{ConversationRow, MessageKey, MessageRow, Op};
 use crate::gate::BatchNo;
 use crate::id::{DeviceId, LinkId, OriginId};
 use crate::jid::BareJid;
+use crate::limits::Limits;
 use crate::time::Millis;
 use serde::{Deserialize, Serialize};
 
@@ -164,4 +165,6 @@ pub struct Config {
     pub url: String,
     /// 32 bytes from a cryptographic source.
     pub seed: [u8; 32],
+    /// What it keeps to.
+    pub limits: Limits,
 }

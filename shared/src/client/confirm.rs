@@ -5,7 +5,6 @@ use super::rows::{MessageKey, MessageRow, Op, Owed, OwedRow, PROVISIONAL, Status
 use super::{ClientEngine, Entry};
 use crate::id::OriginId;
 use crate::jid::BareJid;
-use crate::limits::CLIENT_OWED_WITHHELD_MAX;
 use crate::wire::{Element, ns};
 
 impl ClientEngine {
@@ -98,7 +97,7 @@ impl ClientEngine {
         };
         let accepted = self.conversations.get(to).is_some_and(|row| row.accepted);
         let withheld = || self.owed.rows().filter(|row| row.to == *to).count();
-        if !accepted && withheld() >= CLIENT_OWED_WITHHELD_MAX {
+        if !accepted && withheld() >= self.config.limits.client_owed_withheld_max {
             return;
         }
         let row = OwedRow {

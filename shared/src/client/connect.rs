@@ -3,9 +3,7 @@
 use super::timer::{self, Timer};
 use super::{ClientEngine, Config, Effect, Event, LinkState, SignInFault, stanzas};
 use crate::id::LinkId;
-use crate::limits::{
-    ACK_TIMEOUT_MS, CLIENT_PROBE_MS, CONNECT_MS_MAX, FRAME_BYTES_MAX, RECONNECT_MS_MAX, RECONNECT_MS_MIN,
-};
+use crate::limits::{CLIENT_PROBE_MS, CONNECT_MS_MAX, FRAME_BYTES_MAX, RECONNECT_MS_MAX, RECONNECT_MS_MIN};
 use crate::sasl::{ClientExchange, Credential};
 use crate::wire::error::StreamCondition;
 use crate::wire::{Element, ReadFault, ns, read_frame, stanza};
@@ -204,7 +202,7 @@ impl ClientEngine {
             self.timers.set(Timer::Probe, self.now.plus(CLIENT_PROBE_MS));
         }
         if self.link.as_ref().is_some_and(|link| link.asked) {
-            self.timers.set_if_clear(Timer::Ask, self.now.plus(ACK_TIMEOUT_MS));
+            self.timers.set_if_clear(Timer::Ask, self.now.plus(self.config.limits.ack_timeout_ms));
         }
     }
 

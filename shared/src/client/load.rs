@@ -23,7 +23,7 @@ impl ClientEngine {
         let outbox = queue(rows.outbox);
         let owed = queue(rows.owed);
         let window = restored(&session, &outbox, &owed);
-        let mut timeline = Timeline::default();
+        let mut timeline = Timeline::new(config.limits);
         for key in &rows.recent {
             timeline.learn(key);
         }
@@ -88,7 +88,7 @@ impl ClientEngine {
         self.setup_confirmed = false;
         self.outbox = Queue::default();
         self.owed = Queue::default();
-        self.timeline = Timeline::default();
+        self.timeline = Timeline::new(self.config.limits);
         self.conversations = BTreeMap::new();
         self.typing = BTreeSet::new();
         self.typing_to = BTreeSet::new();

@@ -57,7 +57,6 @@ use crate::entropy::Entropy;
 use crate::gate::{Gate, Released};
 use crate::id::{LinkId, OriginId};
 use crate::jid::BareJid;
-use crate::limits::ACK_TIMEOUT_MS;
 use crate::sm::Window;
 use crate::time::Millis;
 use crate::wire::Element;
@@ -193,7 +192,8 @@ impl ClientEngine {
             Effect::Ask(link) => {
                 // The time runs from when the question leaves, not from when it was thought of.
                 if self.link.as_ref().is_some_and(|current| current.id == link) {
-                    self.timers.set_if_clear(Timer::Silence, self.now.plus(ACK_TIMEOUT_MS));
+                    self.timers
+                        .set_if_clear(Timer::Silence, self.now.plus(self.config.limits.ack_timeout_ms));
                 }
                 Output::Send(link, stanzas::sm("r").to_frame())
             }

@@ -262,6 +262,6 @@ pub struct Rows {
     pub conversations: Vec<ConversationRow>,
     /// Store `messages`, index `awaiting`.
     pub awaiting: Vec<MessageRow>,
-    /// Keys of the newest messages, oldest first (up to [`crate::limits::CLIENT_RECENT_KEYS_MAX`]).
+    /// Keys of the newest messages, oldest first (up to [`crate::limits::Limits::client_recent_keys_max`]).
     pub recent: Vec<MessageKey>,
 }

@@ -5,7 +5,6 @@
 use super::rows::{OUTCOME_UNKNOWN, Op, OutboxRow, OwedRow, SentAs, Status};
 use super::{ClientEngine, Entry, stanzas};
 use crate::id::OriginId;
-use crate::limits::{CLIENT_WINDOW_STANZAS_MAX, DEDUP_HORIZON_MS};
 
 impl ClientEngine {
     /// Gives the link what waits, as far as the window allows. Confirmations go first: they are
@@ -15,7 +14,7 @@ impl ClientEngine {
             return;
         }
         let sm = self.link.as_ref().is_some_and(|link| link.sm);
-        while self.window.entries().count() < CLIENT_WINDOW_STANZAS_MAX {
+        while self.window.entries().count() < self.config.limits.client_window_stanzas_max {
             if let Some(row) = self.owed.next() {
                 let row = row.clone();
                 self.send_owed(row, sm);
@@ -87,8 +86,8 @@ impl ClientEngine {
     /// Before the outbox is sent on a new session: what was handed to a relay longer ago than a
     /// relay remembers could come out twice. The user decides.
     pub(super) fn give_up_the_old(&mut self) {
-        let now = self.now;
-        let old = |row: &&OutboxRow| row.tries > 0 && now.since(row.created) >= DEDUP_HORIZON_MS;
+        let (now, horizon) = (self.now, self.config.limits.dedup_horizon_ms);
+        let old = |row: &&OutboxRow| row.tries > 0 && now.since(row.created) >= horizon;
         let old: Vec<OriginId> = self.outbox.rows().filter(old).map(|row| row.origin.clone()).collect();
         for origin in old {
             self.forget_outbox(&origin);

@@ -5,9 +5,7 @@ use super::connect::{Again, Phase};
 use super::rows::{Op, SessionRow};
 use super::timer::Timer;
 use super::{ClientEngine, Effect, Entry, Event, LinkState, stanzas};
-use crate::limits::{
-    ACK_EVERY_STANZAS, ACK_IDLE_MS, ACK_TIMEOUT_MS, CLIENT_PROBE_MS, ID_BYTES_MAX, STABLE_MS,
-};
+use crate::limits::{CLIENT_PROBE_MS, ID_BYTES_MAX, STABLE_MS};
 use crate::sm::{Handled, TooHigh, Window};
 use crate::wire::error::StreamCondition;
 use crate::wire::{Element, ns};
@@ -196,12 +194,13 @@ impl ClientEngine {
             Err(fault) => return self.acked_too_much(fault),
         }
         self.timers.clear(Timer::Ask);
+        let limits = self.config.limits;
         let Some(link) = &mut self.link else { return };
         link.asked = false;
-        if link.unasked >= ACK_EVERY_STANZAS {
+        if link.unasked >= limits.ack_every_stanzas {
             self.ask();
         } else if self.window.entries().next().is_some() {
-            self.timers.set(Timer::Ask, self.now.plus(ACK_IDLE_MS));
+            self.timers.set(Timer::Ask, self.now.plus(self.config.limits.ack_idle_ms));
         }
     }
 
@@ -217,6 +216,7 @@ impl ClientEngine {
 
     /// A stanza that must be confirmed was sent: ask after some, or after a while.
     pub(super) fn sent_one(&mut self) {
+        let limits = self.config.limits;
         let Some(link) = &mut self.link else { return };
         if !link.sm {
             return;
@@ -224,10 +224,10 @@ impl ClientEngine {
         link.unasked += 1;
         if link.asked {
             // The answer decides what to ask next.
-        } else if link.unasked >= ACK_EVERY_STANZAS {
+        } else if link.unasked >= limits.ack_every_stanzas {
             self.ask();
         } else {
-            self.timers.set_if_clear(Timer::Ask, self.now.plus(ACK_IDLE_MS));
+            self.timers.set_if_clear(Timer::Ask, self.now.plus(self.config.limits.ack_idle_ms));
         }
     }
 
@@ -248,7 +248,7 @@ impl ClientEngine {
             Some(_) if self.is_online() => {
                 let ping = stanzas::ping(&self.entropy.token(), self.config.account.domain());
                 self.say_unkept(&ping);
-                self.timers.set_if_clear(Timer::Silence, self.now.plus(ACK_TIMEOUT_MS));
+                self.timers.set_if_clear(Timer::Silence, self.now.plus(self.config.limits.ack_timeout_ms));
             }
             _ => {}
         }

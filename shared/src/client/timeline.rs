@@ -4,14 +4,15 @@
 use super::rows::{MessageKey, MessageRow, Status};
 use crate::id::OriginId;
 use crate::jid::BareJid;
-use crate::limits::{CLIENT_AWAITING_MAX, CLIENT_RECENT_KEYS_MAX};
+use crate::limits::Limits;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 type Conversation = BTreeMap<(u64, MessageKey), MessageRow>;
 
 /// See the module.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Timeline {
+    limits: Limits,
     awaiting: BTreeMap<BareJid, Conversation>,
     places: BTreeMap<MessageKey, (BareJid, u64)>,
     known: BTreeSet<MessageKey>,
@@ -19,6 +20,11 @@ pub(super) struct Timeline {
 }
 
 impl Timeline {
+    pub(super) fn new(limits: Limits) -> Self {
+        let (awaiting, places, known, newest) = Default::default();
+        Self { limits, awaiting, places, known, newest }
+    }
+
     pub(super) fn get(&self, key: &MessageKey) -> Option<&MessageRow> {
         let (conversation, order) = self.places.get(key)?;
         self.awaiting.get(conversation)?.get(&(*order, key.clone()))
@@ -33,7 +39,7 @@ impl Timeline {
         self.places.insert(row.key.clone(), (row.conversation.clone(), row.order));
         let conversation = self.awaiting.entry(row.conversation.clone()).or_default();
         conversation.insert((row.order, row.key.clone()), row);
-        if conversation.len() <= CLIENT_AWAITING_MAX {
+        if conversation.len() <= self.limits.client_awaiting_max {
             return None;
         }
         let settled = |row: &&MessageRow| matches!(row.status, Status::Sent | Status::Delivered);
@@ -73,7 +79,7 @@ impl Timeline {
         }
         self.known.insert(key.clone());
         self.newest.push_back(key.clone());
-        if self.newest.len() > CLIENT_RECENT_KEYS_MAX
+        if self.newest.len() > self.limits.client_recent_keys_max
             && let Some(oldest) = self.newest.pop_front()
         {
             self.known.remove(&oldest);

@@ -4,6 +4,7 @@ use super::rows::Op;
 use crate::gate::BatchNo;
 use crate::id::{DeviceId, LinkId, StanzaSeq};
 use crate::jid::BareJid;
+use crate::limits::Limits;
 use crate::sasl::ServerExchange;
 use crate::sm::Handled;
 use crate::time::Millis;
@@ -172,4 +173,6 @@ pub struct Config {
     pub registration: Registration,
     /// 32 bytes from a cryptographic source.
     pub seed: [u8; 32],
+    /// What it keeps to.
+    pub limits: Limits,
 }

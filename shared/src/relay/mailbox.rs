@@ -6,7 +6,7 @@ use super::{CallId, Effect, LogStore, RelayEngine, TransferReply, TransferReques
 use crate::delivery::{self, Class, Reader};
 use crate::id::{DeviceId, LinkId, StanzaSeq};
 use crate::jid::{BareJid, Jid};
-use crate::limits::{CHECKPOINT_ROWS, FRAME_BYTES_MAX, ID_BYTES_MAX, QUEUE_STANZAS_MAX};
+use crate::limits::{FRAME_BYTES_MAX, ID_BYTES_MAX};
 use crate::log::{self, Direction, LogRow, Repeats, Source};
 use crate::wire::error::{StanzaError, StreamCondition};
 use crate::wire::stanza::{self, Kind};
@@ -78,7 +78,7 @@ impl RelayEngine {
         }
         let Some(source) = self.source(id, &to, &message, &frame, accept) else { return };
         let now = self.now;
-        let repeats = self.repeats.get_or_insert_with(|| Repeats::load(log, now));
+        let repeats = self.repeats.get_or_insert_with(|| Repeats::load(log, now, self.config.limits));
         // To somebody else it is another message, whatever its sender calls it.
         if let Some(first) = repeats.find(&source, now)
             && self.head.row(log, first).is_some_and(|row| row.peer == to.bare)
@@ -153,7 +153,7 @@ impl RelayEngine {
         if to.bare == self.config.account {
             self.ephemeral_in(&frame);
         } else {
-            self.transfers.push_ephemeral(&to.bare, frame);
+            self.transfers.push_ephemeral(&to.bare, frame, &self.config.limits);
             self.start_transfers(log);
         }
     }
@@ -210,7 +210,7 @@ impl RelayEngine {
 
     fn queue_is_full(&self) -> bool {
         let confirmed = self.devices.values().map(|device| device.cursor).max().unwrap_or_default();
-        self.head.last().0.saturating_sub(confirmed.0) >= QUEUE_STANZAS_MAX
+        self.head.last().0.saturating_sub(confirmed.0) >= self.config.limits.queue_stanzas_max
     }
 
     pub(super) fn append_in(
@@ -277,7 +277,7 @@ impl RelayEngine {
         for id in readers {
             self.request_ack(&id);
         }
-        if self.head.last().0.saturating_sub(self.marks.checkpoint.0) >= CHECKPOINT_ROWS {
+        if self.head.last().0.saturating_sub(self.marks.checkpoint.0) >= self.config.limits.checkpoint_rows {
             self.checkpoint();
         }
     }

@@ -209,7 +209,7 @@ impl RelayEngine {
         let unauthenticated = self.links.values().filter(|link| !matches!(link.phase, Phase::Bound(_)));
         let streams = self.devices.values().filter_map(|device| {
             let stream = device.stream.as_ref()?;
-            stream.deadline(self.gate.durable(stream.no).handled())
+            stream.deadline(self.gate.durable(stream.no).handled(), &self.config.limits)
         });
         unauthenticated.map(Link::deadline).chain(streams).chain(self.transfers.deadline()).min()
     }

@@ -8,7 +8,7 @@ use super::{Effect, LogStore, Phase, RelayEngine};
 use crate::delivery::{self, Reader};
 use crate::id::{DeviceId, LinkId};
 use crate::jid::prepared_resource;
-use crate::limits::{DEVICE_UNSEEN_MS_MAX, DEVICES_MAX, RESUME_WINDOW_MS};
+use crate::limits::DEVICE_UNSEEN_MS_MAX;
 use crate::sm::{Handled, Window};
 use crate::wire::error::{StanzaError, StreamCondition};
 use crate::wire::stanza::{self, Kind};
@@ -96,12 +96,11 @@ impl RelayEngine {
     /// Lets go a device that nobody will miss: one that cannot come back under its name, or one
     /// unseen for long. A device that may come back keeps what waits for it (R10, R11).
     fn make_room(&mut self) -> Result<(), StanzaError> {
-        if self.devices.len() < DEVICES_MAX {
+        if self.devices.len() < self.config.limits.devices_max {
             return Ok(());
         }
-        let now = self.now;
-        let over =
-            |stream: &Stream| stream.suspended.is_some_and(|since| now.since(since) > RESUME_WINDOW_MS);
+        let (now, window) = (self.now, self.config.limits.resume_window_ms);
+        let over = |stream: &Stream| stream.suspended.is_some_and(|since| now.since(since) > window);
         let droppable = self.devices.iter().filter(|(_, device)| {
             let idle = device.stream.as_ref().is_none_or(over);
             idle && (!device.named || now.since(device.last_seen) > DEVICE_UNSEEN_MS_MAX)
@@ -127,6 +126,7 @@ impl RelayEngine {
         enable: &Element,
     ) -> Result<(), StreamCondition> {
         let token = format!("{}{}", self.entropy.token(), self.entropy.token());
+        let resume_s = self.config.limits.resume_window_ms / 1000;
         let Some(stream) = self.stream_mut(id) else { return Ok(()) };
         if stream.managed {
             return self.sm_failed(link, "unexpected-request");
@@ -141,7 +141,7 @@ impl RelayEngine {
         if resumable {
             enabled.set_attr("id", token);
             enabled.set_attr("resume", "true");
-            enabled.set_attr("max", (RESUME_WINDOW_MS / 1000).to_string());
+            enabled.set_attr("max", resume_s.to_string());
         }
         self.put_device(id);
         self.send_element(link, &enabled);
@@ -158,7 +158,8 @@ impl RelayEngine {
         let now = self.now;
         let found = self.devices.iter().find_map(|(id, device)| {
             let stream = device.stream.as_ref().filter(|stream| stream.sm_id_hash == hash)?;
-            let in_time = stream.suspended.is_none_or(|since| now.since(since) <= RESUME_WINDOW_MS);
+            let in_time =
+                stream.suspended.is_none_or(|since| now.since(since) <= self.config.limits.resume_window_ms);
             Some((id.clone(), stream.no, in_time))
         });
         let id = match found {

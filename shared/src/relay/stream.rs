@@ -10,15 +10,12 @@ use super::rows::{DeviceRow, Op, StreamRow};
 use super::{Counters, Effect, LogStore, RelayEngine};
 use crate::delivery::{self, Reader};
 use crate::id::{DeviceId, LinkId, StanzaSeq};
-use crate::limits::{ACK_EVERY_STANZAS, ACK_IDLE_MS, ACK_TIMEOUT_MS, TELL_IDLE_MS, WINDOW_STANZAS_MAX};
+use crate::limits::Limits;
 use crate::log::LogRow;
 use crate::sm::{Handled, Window};
 use crate::time::Millis;
 use crate::wire::error::StreamCondition;
 use crate::wire::{Element, ns};
-
-/// Stanzas that may be sent before the stream's row must say so.
-const SENT_LEASE: u32 = 64;
 
 /// One of the account's devices.
 pub(super) struct Device {
@@ -78,23 +75,24 @@ impl Stream {
         }
     }
 
-    pub(super) fn deadline(&self, durable: Handled) -> Option<Millis> {
+    pub(super) fn deadline(&self, durable: Handled, limits: &Limits) -> Option<Millis> {
         self.link?;
-        [self.ack_deadline(), self.tell_deadline(durable)].into_iter().flatten().min()
+        [self.ack_deadline(limits), self.tell_deadline(durable, limits)].into_iter().flatten().min()
     }
 
     /// When an ack request is due, or given up.
-    fn ack_deadline(&self) -> Option<Millis> {
+    fn ack_deadline(&self, limits: &Limits) -> Option<Millis> {
         match self.requested {
-            Some(at) => Some(at.plus(ACK_TIMEOUT_MS)),
-            None => (self.managed && self.window.outstanding() > 0).then(|| self.last_sent.plus(ACK_IDLE_MS)),
+            Some(at) => Some(at.plus(limits.ack_timeout_ms)),
+            None => (self.managed && self.window.outstanding() > 0)
+                .then(|| self.last_sent.plus(limits.ack_idle_ms)),
         }
     }
 
     /// When a device that does not ask is told what is on disk (XEP-0198 §4 allows it at any
     /// time): its last messages would otherwise look unsent until it writes again.
-    fn tell_deadline(&self, durable: Handled) -> Option<Millis> {
-        (self.managed && self.told != durable).then(|| self.last_heard.plus(TELL_IDLE_MS))
+    fn tell_deadline(&self, durable: Handled, limits: &Limits) -> Option<Millis> {
+        (self.managed && self.told != durable).then(|| self.last_heard.plus(limits.tell_idle_ms))
     }
 
     pub(super) fn counters(&self) -> Counters {
@@ -117,8 +115,8 @@ impl Stream {
         self.link.filter(|_| self.presence.is_some())
     }
 
-    fn has_room(&self) -> bool {
-        (self.window.outstanding() as usize) < WINDOW_STANZAS_MAX
+    fn has_room(&self, limits: &Limits) -> bool {
+        (self.window.outstanding() as usize) < limits.window_stanzas_max
     }
 
     /// Everything before this place is confirmed.
@@ -159,9 +157,10 @@ impl RelayEngine {
     /// Writes all that is known of a device, and with it its stream's counters.
     pub(super) fn put_device(&mut self, id: &DeviceId) {
         let noted = self.head.last();
+        let lease = self.config.limits.sent_lease_stanzas;
         let Some(device) = self.devices.get_mut(id) else { return };
         if let Some(stream) = device.stream.as_mut().filter(|stream| stream.managed) {
-            stream.sent_max = Handled(stream.window.sent().0.wrapping_add(SENT_LEASE));
+            stream.sent_max = Handled(stream.window.sent().0.wrapping_add(lease));
             self.gate.count(stream.no, stream.handled);
         }
         let row = DeviceRow {
@@ -219,19 +218,20 @@ impl RelayEngine {
     /// Sends a device what waits for it in the log, as much as its window takes.
     pub(super) fn flush(&mut self, id: &DeviceId, log: &dyn LogStore) {
         let account = self.config.account.clone();
+        let limits = self.config.limits;
         let last = self.head.last();
         let Some(device) = self.devices.get_mut(id) else { return };
         let Some(stream) = device.stream.as_mut() else { return };
         let Some(link) = stream.reads() else { return };
         let mut frames = Vec::new();
-        while stream.next <= last && stream.has_room() {
+        while stream.next <= last && stream.has_room(&limits) {
             let after = StanzaSeq(stream.next.0.saturating_sub(1));
-            let rows = self.head.page(log, after, WINDOW_STANZAS_MAX);
+            let rows = self.head.page(log, after, limits.window_stanzas_max);
             if rows.is_empty() {
                 break;
             }
             for row in rows {
-                if !stream.has_room() {
+                if !stream.has_room(&limits) {
                     break;
                 }
                 stream.next = row.seq.next();
@@ -260,11 +260,12 @@ impl RelayEngine {
     /// Sends a new row to every device that has read all before it. Returns the frames to
     /// queue once the row is written, and notes in the row what was sent where.
     pub(super) fn fan_out(&mut self, row: &mut LogRow) -> Vec<(DeviceId, LinkId, String)> {
+        let limits = self.config.limits;
         let mut frames = Vec::new();
         for (id, device) in &mut self.devices {
             let Some(stream) = device.stream.as_mut() else { continue };
             let Some(link) = stream.reads() else { continue };
-            if stream.next != row.seq || !stream.has_room() {
+            if stream.next != row.seq || !stream.has_room(&limits) {
                 continue;
             }
             stream.next = row.seq.next();
@@ -306,10 +307,10 @@ impl RelayEngine {
     }
 
     pub(super) fn request_ack(&mut self, id: &DeviceId) {
-        let now = self.now;
+        let (now, every) = (self.now, self.config.limits.ack_every_stanzas);
         let Some(stream) = self.stream_mut(id) else { return };
         let Some(link) = stream.link else { return };
-        if !stream.managed || stream.requested.is_some() || stream.unrequested < ACK_EVERY_STANZAS {
+        if !stream.managed || stream.requested.is_some() || stream.unrequested < every {
             return;
         }
         stream.requested = Some(now);
@@ -320,17 +321,17 @@ impl RelayEngine {
     /// Ack requests that are due, devices that left one unanswered (R12), and acks nobody asked
     /// for.
     pub(super) fn streams_on_time(&mut self, log: &dyn LogStore) {
-        let now = self.now;
+        let (now, limits) = (self.now, self.config.limits);
         let due = |deadline: Option<Millis>| deadline.is_some_and(|at| at <= now);
         let mut ask = Vec::new();
         for (id, device) in &mut self.devices {
             let Some(stream) = device.stream.as_mut() else { continue };
             let Some(link) = stream.link else { continue };
-            if due(stream.ack_deadline()) {
+            if due(stream.ack_deadline(&limits)) {
                 ask.push((id.clone(), link, stream.requested.is_some()));
             }
             let durable = self.gate.durable(stream.no).handled();
-            if due(stream.tell_deadline(durable)) {
+            if due(stream.tell_deadline(durable, &limits)) {
                 stream.told = durable;
                 self.gate.effect(Effect::Ack(link, stream.no));
             }

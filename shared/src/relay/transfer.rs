@@ -7,7 +7,7 @@
 use super::{Effect, LogStore, RelayEngine, TransferItem, TransferReply, TransferRequest};
 use crate::id::StanzaSeq;
 use crate::jid::BareJid;
-use crate::limits::{FRAME_BYTES_MAX, TRANSFER_ITEMS_MAX, TRANSFER_RETRY_MS_MAX, TRANSFER_RETRY_MS_MIN};
+use crate::limits::{FRAME_BYTES_MAX, Limits, TRANSFER_RETRY_MS_MAX, TRANSFER_RETRY_MS_MIN};
 use crate::time::Millis;
 use crate::wire::error::StanzaError;
 use crate::wire::{read_frame, stanza};
@@ -40,10 +40,10 @@ impl Transfers {
     }
 
     /// Queues what is not stored. It keeps its place among what is, and is lost with the call.
-    pub(super) fn push_ephemeral(&mut self, peer: &BareJid, stanza: String) {
+    pub(super) fn push_ephemeral(&mut self, peer: &BareJid, stanza: String, limits: &Limits) {
         let queue = self.queues.entry(peer.clone()).or_default();
         // A recipient that cannot be reached does not want to know who was typing.
-        if queue.failures == 0 && queue.items.len() < TRANSFER_ITEMS_MAX {
+        if queue.failures == 0 && queue.items.len() < limits.transfer_items_max {
             queue.items.push_back(Item::Ephemeral(stanza));
         }
     }
@@ -80,8 +80,9 @@ impl RelayEngine {
     }
 
     fn start_transfer(&mut self, peer: &BareJid, log: &dyn LogStore) {
+        let items_max = self.config.limits.transfer_items_max;
         let Some(queue) = self.transfers.queues.get_mut(peer) else { return };
-        let items: Vec<Item> = queue.items.iter().take(TRANSFER_ITEMS_MAX).cloned().collect();
+        let items: Vec<Item> = queue.items.iter().take(items_max).cloned().collect();
         let called = items.len();
         queue.retry = None;
         let items = items

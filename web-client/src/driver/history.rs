@@ -8,7 +8,7 @@ use rexie::{Direction, KeyRange, Rexie, StoreIndex, Transaction, TransactionMode
 use serde::de::DeserializeOwned;
 use shared::client::rows::{AccountRow, ConversationRow, MessageRow, Rows};
 use shared::jid::BareJid;
-use shared::limits::CLIENT_RECENT_KEYS_MAX;
+use shared::limits::Limits;
 use wasm_bindgen::JsValue;
 
 /// Above every order: what JavaScript still counts exactly.
@@ -90,7 +90,7 @@ pub(super) async fn news(database: &Database) -> Result<(Vec<MessageRow>, Vec<Co
 
 /// Keys of the newest messages.
 async fn recent(messages: &rexie::Store) -> rexie::Result<Vec<JsValue>> {
-    let max = CLIENT_RECENT_KEYS_MAX as u32;
+    let max = Limits::DEFAULT.client_recent_keys_max as u32;
     let newest = messages.index(index::RECENT)?;
     newest.get_all_keys(newest_range(&newest, max).await?, Some(max)).await
 }

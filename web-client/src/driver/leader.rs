@@ -13,6 +13,7 @@ use crate::port::StoreFault;
 use futures::future::{Either, select};
 use gloo_timers::future::TimeoutFuture;
 use shared::client::{ClientEngine, Config};
+use shared::limits::Limits;
 use std::pin::pin;
 use std::rc::Rc;
 
@@ -84,7 +85,12 @@ async fn start(tab: &Tab) -> Result<(ClientEngine, Epoch), CommitFault> {
     let epoch = commit::claim(&tab.database).await?;
     let rows = history::load(&tab.database).await.map_err(CommitFault::Store)?;
     let device = rows.account.as_ref().map_or_else(|| tab.device.clone(), |account| account.device.clone());
-    let config =
-        Config { account: tab.account.clone(), device, url: tab.url.clone(), seed: browser::random() };
+    let config = Config {
+        account: tab.account.clone(),
+        device,
+        url: tab.url.clone(),
+        seed: browser::random(),
+        limits: Limits::DEFAULT,
+    };
     Ok((ClientEngine::load(rows, config), epoch))
 }

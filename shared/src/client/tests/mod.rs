@@ -5,7 +5,6 @@ mod crash;
 mod gating;
 mod login;
 mod messages;
-mod pair;
 mod relay;
 mod session;
 
@@ -13,21 +12,31 @@ use super::rows::*;
 use super::*;
 use crate::gate::BatchNo;
 use crate::id::DeviceId;
+use crate::limits::Limits;
+use crate::memory::ClientStore;
 use relay::Relay;
 use std::collections::VecDeque;
 
 /// The stores, and what must hold of them at every moment.
 #[derive(Clone, Default)]
 struct Store {
-    account: Option<AccountRow>,
-    session: Option<SessionRow>,
-    outbox: BTreeMap<OriginId, OutboxRow>,
-    owed: BTreeMap<String, OwedRow>,
-    conversations: BTreeMap<BareJid, ConversationRow>,
-    messages: BTreeMap<MessageKey, MessageRow>,
-    arrival: Vec<MessageKey>,
+    rows: ClientStore,
     /// Every origin-id that ever had a row in the outbox.
     promised: BTreeSet<OriginId>,
+}
+
+impl std::ops::Deref for Store {
+    type Target = ClientStore;
+
+    fn deref(&self) -> &ClientStore {
+        &self.rows
+    }
+}
+
+impl std::ops::DerefMut for Store {
+    fn deref_mut(&mut self) -> &mut ClientStore {
+        &mut self.rows
+    }
 }
 
 impl Store {
@@ -39,43 +48,21 @@ impl Store {
     }
 
     fn apply(&mut self, op: &Op) {
-        match op.clone() {
+        match op {
             Op::PutMessage(row) => {
                 if let Some(before) = self.messages.get(&row.key) {
                     assert!(row.status >= before.status, "status goes back: {before:?} {row:?}");
-                } else {
-                    self.arrival.push(row.key.clone());
                 }
-                self.messages.insert(row.key.clone(), row);
             }
-            Op::DeleteMessage(key) => {
-                self.messages.remove(&key);
-                self.arrival.retain(|other| *other != key);
-            }
-            Op::PutOutbox(row) => {
-                self.promised.insert(row.origin.clone());
-                self.outbox.insert(row.origin.clone(), row);
-            }
-            Op::DeleteOutbox(origin) => drop(self.outbox.remove(&origin)),
-            Op::PutOwed(row) => drop(self.owed.insert(row.key.clone(), row)),
-            Op::DeleteOwed(key) => drop(self.owed.remove(&key)),
-            Op::PutConversation(row) => drop(self.conversations.insert(row.jid.clone(), row)),
-            Op::PutSession(row) => self.session = Some(row),
-            Op::PutAccount(row) => self.account = Some(row),
-            Op::Clear => *self = Self::default(),
+            Op::PutOutbox(row) => drop(self.promised.insert(row.origin.clone())),
+            Op::Clear => self.promised.clear(),
+            _ => {}
         }
+        self.rows.apply(op);
     }
 
     fn rows(&self) -> Rows {
-        Rows {
-            account: self.account.clone(),
-            session: self.session.clone(),
-            outbox: self.outbox.values().cloned().collect(),
-            owed: self.owed.values().cloned().collect(),
-            conversations: self.conversations.values().cloned().collect(),
-            awaiting: self.messages.values().filter(|row| row.awaiting.is_some()).cloned().collect(),
-            recent: self.arrival.clone(),
-        }
+        self.rows.rows(Limits::DEFAULT.client_recent_keys_max)
     }
 }
 
@@ -115,6 +102,7 @@ fn config(loads: u8) -> Config {
         device: DeviceId::from("dev"),
         url: "wss://d/xmpp-websocket".into(),
         seed: [loads; 32],
+        limits: Limits::DEFAULT,
     }
 }
 

@@ -1,10 +1,7 @@
 //! Streams that break and go on: resumption, counts, probes, the clock.
 
 use super::*;
-use crate::limits::{
-    ACK_EVERY_STANZAS, ACK_IDLE_MS, ACK_TIMEOUT_MS, CLIENT_PROBE_MS, CLIENT_WINDOW_STANZAS_MAX,
-    DEDUP_HORIZON_MS, RECONNECT_MS_MAX,
-};
+use crate::limits::{CLIENT_PROBE_MS, Limits, RECONNECT_MS_MAX};
 use crate::sm::{Handled, Window};
 
 fn bodies(world: &World) -> Vec<&str> {
@@ -227,12 +224,12 @@ fn an_ack_is_asked_for_after_some_stanzas_or_a_while() {
     world.relay.acks = false;
     world.command(send("o0", "m"));
     assert!(world.sent_with("<r ").is_empty());
-    world.advance(ACK_IDLE_MS);
+    world.advance(Limits::DEFAULT.ack_idle_ms);
     assert_eq!(world.sent_with("<r ").len(), 1);
     world.relay.ack();
     world.settle();
     world.sent.clear();
-    for n in 1..=ACK_EVERY_STANZAS {
+    for n in 1..=Limits::DEFAULT.ack_every_stanzas {
         world.command(send(&format!("o{n}"), "m"));
     }
     assert_eq!(world.sent_with("<r ").len(), 1);
@@ -243,7 +240,7 @@ fn a_link_that_does_not_answer_is_dead_and_replaced_at_once() {
     let mut world = World::online();
     (world.relay.acks, world.relay.accepts) = (false, false);
     world.command(send("o1", "m"));
-    world.advance(ACK_IDLE_MS + ACK_TIMEOUT_MS - 1);
+    world.advance(Limits::DEFAULT.ack_idle_ms + Limits::DEFAULT.ack_timeout_ms - 1);
     assert_eq!(world.connects.len(), 1);
     world.relay.acks = true;
     world.advance(1);
@@ -273,15 +270,15 @@ fn a_taken_over_session_is_not_fought_for() {
 fn in_flight_messages_are_bounded() {
     let mut world = World::online();
     (world.relay.acks, world.relay.accepts) = (false, false);
-    for n in 0..CLIENT_WINDOW_STANZAS_MAX + 20 {
+    for n in 0..Limits::DEFAULT.client_window_stanzas_max + 20 {
         world.command(send(&format!("o{n}"), "m"));
     }
-    assert_eq!(world.relay.log.len(), CLIENT_WINDOW_STANZAS_MAX);
+    assert_eq!(world.relay.log.len(), Limits::DEFAULT.client_window_stanzas_max);
     world.relay.acks = true;
     world.relay.ack();
     world.settle();
     world.advance(1000);
-    assert_eq!(world.relay.log.len(), CLIENT_WINDOW_STANZAS_MAX + 20);
+    assert_eq!(world.relay.log.len(), Limits::DEFAULT.client_window_stanzas_max + 20);
     assert!(world.store.outbox.is_empty());
 }
 
@@ -309,7 +306,7 @@ fn what_the_relay_may_have_forgotten_is_not_sent_again_by_itself() {
     world.relay.forget_session_id();
     world.reachable = false;
     world.cut();
-    world.now += DEDUP_HORIZON_MS;
+    world.now += Limits::DEFAULT.dedup_horizon_ms;
     world.reachable = true;
     world.input(Input::Wake);
     assert!(world.engine.is_online() && bodies(&world).is_empty());

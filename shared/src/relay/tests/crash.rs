@@ -53,7 +53,7 @@ fn conversation(crash_at: Option<usize>, start: Option<usize>) -> (usize, usize)
         alice.stanzas.iter().filter(|e| e.attr("type") == Some("result") && e.attr("id") == Some("p"));
     assert_eq!(pongs.count(), 1, "an answer is not lost: {context}");
     for name in ["a", "b"] {
-        let places: Vec<u64> = world.disk(&jid(name)).log.iter().map(|row| row.seq.0).collect();
+        let places: Vec<u64> = world.disk(&jid(name)).rows.log.values().map(|row| row.seq.0).collect();
         assert_eq!(places, (1..=9).collect::<Vec<u64>>(), "one row each: {context}");
     }
     (talked, world.crashes)

@@ -1,7 +1,7 @@
 //! What goes in once comes out once, at every device, in order.
 
 use super::world::{Device, World, jid};
-use crate::limits::{RESUME_WINDOW_MS, WINDOW_STANZAS_MAX};
+use crate::limits::Limits;
 use crate::sm::Handled;
 
 #[test]
@@ -12,8 +12,8 @@ fn a_message_is_one_row_on_each_side() {
     alice.message(&mut world, "b@d", "hello");
     bob.drain(&mut world);
     assert_eq!(bob.bodies, ["hello"]);
-    assert_eq!(world.disk(&jid("a")).log.len(), 1);
-    assert_eq!(world.disk(&jid("b")).log.len(), 1);
+    assert_eq!(world.disk(&jid("a")).rows.log.len(), 1);
+    assert_eq!(world.disk(&jid("b")).rows.log.len(), 1);
     assert!(bob.last_stanza().contains("<stanza-id xmlns='urn:xmpp:sid:0' by='b@d' id='1'/>"));
 }
 
@@ -24,7 +24,8 @@ fn an_offline_device_gets_everything_in_order_with_its_time_and_windowed_by_acks
     let _first = Device::online(&mut world, "b", "phone");
     let account = jid("b");
     world.crash(&account);
-    let bodies: Vec<String> = (1..=2 * WINDOW_STANZAS_MAX + 20).map(|n| n.to_string()).collect();
+    let bodies: Vec<String> =
+        (1..=2 * Limits::DEFAULT.window_stanzas_max + 20).map(|n| n.to_string()).collect();
     for body in &bodies {
         alice.message(&mut world, "b@d", body);
     }
@@ -44,11 +45,15 @@ fn a_device_that_never_acks_keeps_its_queue_and_is_let_go() {
     world.pass(1000);
     bob.drain(&mut world);
     bob.acks = false;
-    for n in 0..3 * WINDOW_STANZAS_MAX {
+    for n in 0..3 * Limits::DEFAULT.window_stanzas_max {
         alice.message(&mut world, "b@d", &n.to_string());
     }
     bob.drain(&mut world);
-    assert!(bob.bodies.len() <= WINDOW_STANZAS_MAX, "the window is bounded: {}", bob.bodies.len());
+    assert!(
+        bob.bodies.len() <= Limits::DEFAULT.window_stanzas_max,
+        "the window is bounded: {}",
+        bob.bodies.len()
+    );
     world.pass(9_000);
     assert!(bob.connected(&world));
     world.pass(2_000);
@@ -60,7 +65,7 @@ fn a_device_that_never_acks_keeps_its_queue_and_is_let_go() {
     for _ in 0..100 {
         bob.drain(&mut world);
     }
-    let all: Vec<String> = (0..3 * WINDOW_STANZAS_MAX).map(|n| n.to_string()).collect();
+    let all: Vec<String> = (0..3 * Limits::DEFAULT.window_stanzas_max).map(|n| n.to_string()).collect();
     assert_eq!(bob.bodies, all);
     assert!(!alice.stanzas.iter().any(|e| e.attr("type") == Some("error")), "nothing bounces");
 }
@@ -164,7 +169,7 @@ fn devices_without_a_name_make_room_and_a_named_one_keeps_its_queue() {
     let phone = Device::online(&mut world, "b", "phone");
     world.crash(&jid("b"));
     alice.message(&mut world, "b@d", "waits for the phone");
-    for _ in 0..2 * crate::limits::DEVICES_MAX {
+    for _ in 0..2 * crate::limits::Limits::DEFAULT.devices_max {
         let mut guest = Device::online(&mut world, "b", "");
         guest.drain(&mut world);
         guest.say(&mut world, crate::wire::CLOSE);
@@ -202,7 +207,7 @@ fn a_state_reaches_who_is_there_and_is_never_stored() {
     );
     bob.drain(&mut world);
     assert!(bob.last_stanza().contains("<composing"));
-    assert_eq!(world.disk(&jid("b")).log.len(), 0);
+    assert_eq!(world.disk(&jid("b")).rows.log.len(), 0);
 }
 
 #[test]
@@ -212,7 +217,7 @@ fn the_count_a_device_is_told_is_in_the_store() {
     alice.send(&mut world, "<iq xmlns='jabber:client' type='get' id='p'><ping xmlns='urn:xmpp:ping'/></iq>");
     alice.request_ack(&mut world);
     assert_eq!(alice.last_nonza(), "<a xmlns='urn:xmpp:sm:3' h='2'/>");
-    let stored = world.disk(&jid("a")).rows.devices[0].stream.clone().unwrap();
+    let stored = world.disk(&jid("a")).rows.devices.values().next().unwrap().stream.clone().unwrap();
     assert_eq!(stored.handled, Handled(2));
 }
 
@@ -258,7 +263,7 @@ fn a_stream_is_resumed_only_by_its_owner_in_time_and_not_after_a_close() {
     );
     let mut carol = Device::online(&mut world, "c", "phone");
     world.crash(&jid("c"));
-    world.pass(RESUME_WINDOW_MS + 1);
+    world.pass(Limits::DEFAULT.resume_window_ms + 1);
     assert!(!carol.resume(&mut world), "too late");
     assert!(carol.last_nonza().starts_with("<failed xmlns='urn:xmpp:sm:3' h='"), "{}", carol.last_nonza());
     let mut dora = Device::online(&mut world, "e", "phone");

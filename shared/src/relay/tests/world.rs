@@ -2,10 +2,11 @@
 //! as a foreign client would. Power can be cut at any step of any mailbox.
 
 use crate::gate::BatchNo;
-use crate::id::{LinkId, StanzaSeq};
+use crate::id::LinkId;
 use crate::jid::BareJid;
-use crate::log::{LogRow, LogStore, Source};
-use crate::relay::rows::{Op, Rows};
+use crate::limits::Limits;
+use crate::memory::MailboxStore;
+use crate::relay::rows::Op;
 use crate::relay::{CallId, Config, Input, LinkState, Output, Registration, RelayEngine, TransferReply};
 use crate::sasl::{ClientExchange, Mechanism, Secret};
 use crate::sm::{Handled, Window};
@@ -15,50 +16,17 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::collections::{BTreeMap, VecDeque};
 
+/// A mailbox's store, and how much was written to it.
 #[derive(Default)]
 pub struct Disk {
-    pub rows: Rows,
-    pub log: Vec<LogRow>,
+    pub rows: MailboxStore,
     pub written: usize,
-}
-
-impl LogStore for Disk {
-    fn page(&self, after: StanzaSeq, limit: usize) -> Vec<LogRow> {
-        self.log.iter().filter(|row| row.seq > after).take(limit).cloned().collect()
-    }
-
-    fn sources(&self, since: Millis, limit: usize) -> Vec<(StanzaSeq, Millis, Source)> {
-        let newest = self.log.iter().rev().filter(|row| row.at >= since);
-        newest.filter_map(|row| Some((row.seq, row.at, row.source.clone()?))).take(limit).collect()
-    }
 }
 
 impl Disk {
     fn apply(&mut self, op: Op) {
         self.written += 1;
-        match op {
-            Op::Append(row) => {
-                self.rows.last = row.seq;
-                self.log.push(row);
-            }
-            Op::PutDevice(row) => {
-                self.rows.devices.retain(|other| other.device != row.device);
-                self.rows.devices.push(row);
-            }
-            Op::DeleteDevice(id) => self.rows.devices.retain(|row| row.device != id),
-            Op::PutAccount(row) => self.rows.account = Some(row),
-            Op::PutPeer(peer, seq) => {
-                self.rows.peers.retain(|(other, _)| *other != peer);
-                self.rows.peers.push((peer, seq));
-            }
-            Op::PutMarks(marks) => self.rows.marks = marks,
-        }
-    }
-
-    fn load(&self) -> Rows {
-        let from = self.rows.marks.checkpoint.min(self.rows.marks.transferred);
-        let tail = self.log.iter().filter(|row| row.seq > from).cloned().collect();
-        Rows { tail, ..self.rows.clone() }
+        self.rows.apply(&op);
     }
 }
 
@@ -94,7 +62,12 @@ pub fn jid(name: &str) -> BareJid {
 fn config(account: &BareJid, seed: u8) -> Config {
     let mut bytes = [seed; 32];
     bytes.iter_mut().zip(account.as_str().bytes()).for_each(|(byte, letter)| *byte ^= letter);
-    Config { account: account.clone(), registration: Registration::Open, seed: bytes }
+    Config {
+        account: account.clone(),
+        registration: Registration::Open,
+        seed: bytes,
+        limits: Limits::DEFAULT,
+    }
 }
 
 impl World {
@@ -136,7 +109,7 @@ impl World {
     fn mailbox(&mut self, account: &BareJid) -> &mut Mailbox {
         let now = self.now;
         self.mailboxes.entry(account.clone()).or_insert_with(|| Mailbox {
-            engine: RelayEngine::load(now, Rows::default(), Vec::new(), config(account, 1)),
+            engine: RelayEngine::load(now, Default::default(), Vec::new(), config(account, 1)),
             disk: Disk::default(),
             links: BTreeMap::new(),
             wake: None,
@@ -161,7 +134,7 @@ impl World {
         let (now, seed) = (self.now, self.crashes as u8 + 1);
         let mailbox = self.mailbox(account);
         let links = std::mem::take(&mut mailbox.links);
-        mailbox.engine = RelayEngine::load(now, mailbox.disk.load(), Vec::new(), config(account, seed));
+        mailbox.engine = RelayEngine::load(now, mailbox.disk.rows.rows(), Vec::new(), config(account, seed));
         for link in links.into_keys() {
             self.closed.insert(link, 1006);
         }
@@ -172,7 +145,7 @@ impl World {
         let now = self.now;
         let mailbox = self.mailbox(account);
         let links = mailbox.links.iter().filter_map(|(id, state)| Some((*id, state.clone()?))).collect();
-        mailbox.engine = RelayEngine::load(now, mailbox.disk.load(), links, config(account, 99));
+        mailbox.engine = RelayEngine::load(now, mailbox.disk.rows.rows(), links, config(account, 99));
     }
 
     pub fn pass(&mut self, ms: u64) {
@@ -196,7 +169,7 @@ impl World {
     pub fn input(&mut self, account: &BareJid, input: Input<'_>) {
         let now = self.now;
         let mailbox = self.mailbox(account);
-        mailbox.engine.handle(now, input, &mailbox.disk);
+        mailbox.engine.handle(now, input, &mailbox.disk.rows);
         loop {
             self.steps += 1;
             if self.crash_at == Some(self.steps) {
@@ -208,7 +181,7 @@ impl World {
                 Output::Commit(no, ops) if slow => self.held.push((account.clone(), no, ops)),
                 Output::Commit(no, ops) => {
                     ops.into_iter().for_each(|op| mailbox.disk.apply(op));
-                    mailbox.engine.handle(now, Input::Committed(no), &mailbox.disk);
+                    mailbox.engine.handle(now, Input::Committed(no), &mailbox.disk.rows);
                 }
                 Output::Send(link, text) => self.sent.entry(link).or_default().push_back(text),
                 Output::Close(link, code) => {
@@ -226,7 +199,11 @@ impl World {
                     self.input(&to, Input::Transfer(CallId(0), &request));
                     let reply = self.answer.take();
                     let mailbox = self.mailbox(account);
-                    mailbox.engine.handle(now, Input::Transferred(to, request.upto(), reply), &mailbox.disk);
+                    mailbox.engine.handle(
+                        now,
+                        Input::Transferred(to, request.upto(), reply),
+                        &mailbox.disk.rows,
+                    );
                 }
                 Output::Reply(_, reply) => self.answer = Some(reply),
                 Output::WakeAt(at) => {

@@ -1,0 +1,129 @@
+//! Stores in memory: what a mailbox's SQLite and a browser's IndexedDB mean, in the plainest
+//! form. Tests and the simulator run the engines on them, and the store contract compares the
+//! real stores with them. Compiled for tests only.
+
+use crate::client;
+use crate::client::rows::{
+    AccountRow, ConversationRow, MessageKey, MessageRow, OutboxRow, OwedRow, SessionRow,
+};
+use crate::id::{DeviceId, OriginId, StanzaSeq};
+use crate::jid::BareJid;
+use crate::log::{LogRow, LogStore, Source};
+use crate::relay;
+use crate::relay::rows::{DeviceRow, Marks};
+use crate::time::Millis;
+use std::collections::BTreeMap;
+
+/// What a mailbox has committed.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct MailboxStore {
+    /// See [`relay::rows::Rows::account`].
+    pub account: Option<relay::rows::AccountRow>,
+    /// See [`relay::rows::Rows::marks`].
+    pub marks: Marks,
+    /// See [`relay::rows::Rows::devices`].
+    pub devices: BTreeMap<DeviceId, DeviceRow>,
+    /// See [`relay::rows::Rows::peers`].
+    pub peers: BTreeMap<BareJid, StanzaSeq>,
+    /// The whole log.
+    pub log: BTreeMap<StanzaSeq, LogRow>,
+}
+
+impl MailboxStore {
+    /// Applies one operation of a batch.
+    pub fn apply(&mut self, op: &relay::rows::Op) {
+        use relay::rows::Op;
+        match op.clone() {
+            Op::Append(row) => drop(self.log.insert(row.seq, row)),
+            Op::PutDevice(row) => drop(self.devices.insert(row.device.clone(), row)),
+            Op::DeleteDevice(id) => drop(self.devices.remove(&id)),
+            Op::PutAccount(row) => self.account = Some(row),
+            Op::PutPeer(peer, seq) => drop(self.peers.insert(peer, seq)),
+            Op::PutMarks(marks) => self.marks = marks,
+        }
+    }
+
+    /// What an engine is loaded from.
+    pub fn rows(&self) -> relay::rows::Rows {
+        let from = self.marks.checkpoint.min(self.marks.transferred);
+        relay::rows::Rows {
+            account: self.account.clone(),
+            marks: self.marks,
+            devices: self.devices.values().cloned().collect(),
+            peers: self.peers.iter().map(|(peer, seq)| (peer.clone(), *seq)).collect(),
+            tail: self.log.range(from.next()..).map(|(_, row)| row.clone()).collect(),
+            last: self.log.keys().next_back().copied().unwrap_or_default(),
+        }
+    }
+}
+
+impl LogStore for MailboxStore {
+    fn page(&self, after: StanzaSeq, limit: usize) -> Vec<LogRow> {
+        self.log.range(after.next()..).take(limit).map(|(_, row)| row.clone()).collect()
+    }
+
+    fn sources(&self, since: Millis, limit: usize) -> Vec<(StanzaSeq, Millis, Source)> {
+        let newest = self.log.values().rev().filter(|row| row.at >= since);
+        newest.filter_map(|row| Some((row.seq, row.at, row.source.clone()?))).take(limit).collect()
+    }
+}
+
+/// What a browser has committed.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ClientStore {
+    /// Store `meta`, key `account`.
+    pub account: Option<AccountRow>,
+    /// Store `meta`, key `session`.
+    pub session: Option<SessionRow>,
+    /// Store `outbox`.
+    pub outbox: BTreeMap<OriginId, OutboxRow>,
+    /// Store `owed`.
+    pub owed: BTreeMap<String, OwedRow>,
+    /// Store `conversations`.
+    pub conversations: BTreeMap<BareJid, ConversationRow>,
+    /// Store `messages`.
+    pub messages: BTreeMap<MessageKey, MessageRow>,
+}
+
+impl ClientStore {
+    /// Applies one operation of a batch.
+    pub fn apply(&mut self, op: &client::rows::Op) {
+        use client::rows::Op;
+        match op.clone() {
+            Op::PutMessage(row) => drop(self.messages.insert(row.key.clone(), row)),
+            Op::DeleteMessage(key) => drop(self.messages.remove(&key)),
+            Op::PutOutbox(row) => drop(self.outbox.insert(row.origin.clone(), row)),
+            Op::DeleteOutbox(origin) => drop(self.outbox.remove(&origin)),
+            Op::PutOwed(row) => drop(self.owed.insert(row.key.clone(), row)),
+            Op::DeleteOwed(key) => drop(self.owed.remove(&key)),
+            Op::PutConversation(row) => drop(self.conversations.insert(row.jid.clone(), row)),
+            Op::PutSession(row) => self.session = Some(row),
+            Op::PutAccount(row) => self.account = Some(row),
+            Op::Clear => *self = Self::default(),
+        }
+    }
+
+    /// What an engine is loaded from: of the history the newest keys only.
+    pub fn rows(&self, recent_keys_max: usize) -> client::rows::Rows {
+        let mut newest: Vec<&MessageRow> = self.messages.values().collect();
+        newest.sort_by_key(|row| (row.order, &row.key));
+        let recent = newest.iter().skip(newest.len().saturating_sub(recent_keys_max));
+        client::rows::Rows {
+            account: self.account.clone(),
+            session: self.session.clone(),
+            outbox: self.outbox.values().cloned().collect(),
+            owed: self.owed.values().cloned().collect(),
+            conversations: self.conversations.values().cloned().collect(),
+            awaiting: self.messages.values().filter(|row| row.awaiting.is_some()).cloned().collect(),
+            recent: recent.map(|row| row.key.clone()).collect(),
+        }
+    }
+
+    /// The messages of a conversation in the order in which a person sees them.
+    pub fn timeline(&self, conversation: &BareJid) -> Vec<&MessageRow> {
+        let mut rows: Vec<_> =
+            self.messages.values().filter(|row| row.conversation == *conversation).collect();
+        rows.sort_by_key(|row| (row.order, &row.key));
+        rows
+    }
+}
