@@ -78,7 +78,7 @@ pub fn log_values(row: &LogRow) -> Result<Vec<Value>> {
     Ok(vec![
         place(row.seq)?,
         number(row.at.0)?,
-        number(u64::from(row.direction == Direction::Out))?,
+        number(direction_number(row.direction))?,
         text(row.peer.as_str()),
         place(row.peer_seq)?,
         source.map_or(Value::Null, Value::String),
@@ -93,7 +93,7 @@ pub fn log_row(mut row: Columns) -> Result<LogRow> {
     Ok(LogRow {
         seq: row.seq()?,
         at: Millis(row.number()?),
-        direction: if row.number()? == 1 { Direction::Out } else { Direction::In },
+        direction: direction(row.number()?)?,
         peer: row.jid()?,
         peer_seq: row.seq()?,
         source: row.optional_text()?.map(|source| from_str(&source)).transpose()?,
@@ -104,6 +104,24 @@ pub fn log_row(mut row: Columns) -> Result<LogRow> {
         transferred: row.seq()?,
         stanza: row.text()?,
     })
+}
+
+/// The column `out`.
+fn direction_number(direction: Direction) -> u64 {
+    match direction {
+        Direction::In => 0,
+        Direction::Out => 1,
+        Direction::Back => 2,
+    }
+}
+
+fn direction(number: u64) -> Result<Direction> {
+    match number {
+        0 => Ok(Direction::In),
+        1 => Ok(Direction::Out),
+        2 => Ok(Direction::Back),
+        _ => Err(unexpected()),
+    }
 }
 
 fn unexpected() -> Error {

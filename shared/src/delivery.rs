@@ -65,7 +65,7 @@ pub struct Reader<'a> {
 /// What this device is sent of this row; `None` if the row is not for it.
 pub fn view(row: &LogRow, reader: Reader<'_>) -> Option<Element> {
     match row.direction {
-        Direction::In => {
+        Direction::In | Direction::Back => {
             let mut message = stamped(row, reader)?;
             let to = stanza::address(&message, "to").ok().flatten();
             let addressed = to.and_then(|jid| jid.resource);

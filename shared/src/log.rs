@@ -22,6 +22,8 @@ pub enum Direction {
     In,
     /// From one of this account's devices.
     Out,
+    /// An own message came back: this mailbox wrote the error itself.
+    Back,
 }
 
 /// One message in a mailbox's log. It carries the counters that its arrival and its first
@@ -36,7 +38,7 @@ pub struct LogRow {
     pub direction: Direction,
     /// The other side.
     pub peer: BareJid,
-    /// In: its place in the sender's log; 0 for what this mailbox wrote itself (an error).
+    /// In: its place in the sender's log. Back: the place here of the message that came back.
     pub peer_seq: StanzaSeq,
     /// Out: how it came.
     pub source: Option<Source>,

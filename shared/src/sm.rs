@@ -49,27 +49,40 @@ pub struct TooHigh {
 
 /// What was sent on a stream and is not yet confirmed, oldest first.
 ///
-/// **Invariant:** the entries are those that `sent` counts beyond `acked`, in order. After a
-/// crash some of them may be unknown ([`Window::restore`]); their numbers are still counted.
+/// **Invariant:** a number that was given to a stanza is never given to another one. A peer that
+/// comes back says how many it has, and it may have said so before, on a connection that nobody
+/// knows to be dead: if a number meant something else by then, its count would confirm what it
+/// never had.
+///
+/// The entries are those of the stanzas that `sent` counts beyond `acked` that must be confirmed,
+/// in order. Other stanzas leave gaps. After a crash it may not be known how many there were
+/// ([`Window::recover`]).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Window<T> {
     acked: Handled,
     sent: Handled,
+    /// `sent` is the number of the newest stanza, and not only a bound of it.
+    exact: bool,
     entries: VecDeque<(Handled, T)>,
 }
 
 impl<T> Default for Window<T> {
     fn default() -> Self {
-        Self { acked: Handled::ZERO, sent: Handled::ZERO, entries: VecDeque::new() }
+        Self { acked: Handled::ZERO, sent: Handled::ZERO, exact: true, entries: VecDeque::new() }
     }
 }
 
 impl<T> Window<T> {
-    /// Takes up a stream from stored entries, each with its number. `sent` is the highest
-    /// number known to have been used.
+    /// Takes up a stream whose newest stanza had the number `sent`.
     pub fn restore(acked: Handled, sent: Handled, mut entries: Vec<(Handled, T)>) -> Self {
         entries.sort_by_key(|(number, _)| number.since(acked));
-        Self { acked, sent, entries: entries.into() }
+        Self { acked, sent, exact: true, entries: entries.into() }
+    }
+
+    /// Takes up a stream after a crash: no number beyond `sent_max` was used, and every stanza
+    /// that must be confirmed is among the entries.
+    pub fn recover(acked: Handled, sent_max: Handled, entries: Vec<(Handled, T)>) -> Self {
+        Self { exact: false, ..Self::restore(acked, sent_max, entries) }
     }
 
     /// Counts a stanza as sent and keeps it. Returns its number.
@@ -98,13 +111,26 @@ impl<T> Window<T> {
         Ok(self.entries.drain(..count).map(|(_, entry)| entry).collect())
     }
 
-    /// The stream goes on after a break (XEP-0198 §5): the peer has handled this many, and what
-    /// is sent next follows on that. Returns what is confirmed and what must be sent again.
-    pub fn resume(&mut self, handled: Handled) -> Result<(Vec<T>, Vec<T>), TooHigh> {
+    /// The stream goes on after a break (XEP-0198 §5): the peer has handled this many. Returns
+    /// what that confirms; [`Window::unacked`] is what must be sent again.
+    pub fn resume(&mut self, handled: Handled) -> Result<Vec<T>, TooHigh> {
         let confirmed = self.ack(handled)?;
-        self.sent = handled;
-        let again = self.entries.drain(..).map(|(_, entry)| entry).collect();
-        Ok((confirmed, again))
+        if !self.exact {
+            // Connections do not outlive a crash, so nobody has a count of what was beyond.
+            self.sent = self.entries.back().map_or(handled, |(number, _)| *number);
+            self.exact = true;
+        }
+        Ok(confirmed)
+    }
+
+    /// Every number that was used and is not acked, in order, and what must be confirmed under
+    /// it. Something must be sent again under each of them.
+    pub fn unacked(&self) -> impl Iterator<Item = Option<&T>> {
+        let mut entries = self.entries.iter().peekable();
+        (1..=self.outstanding()).map(move |ahead| {
+            let entry = entries.next_if(|(number, _)| number.since(self.acked) == ahead);
+            entry.map(|(_, entry)| entry)
+        })
     }
 
     /// How many stanzas wait for confirmation.
@@ -171,18 +197,33 @@ mod tests {
         }
         assert_eq!(window.sent(), Handled(2));
         assert_eq!(window.ack(Handled(0)), Ok(vec![1, 2]));
-        assert_eq!(window.resume(Handled(1)), Ok((vec![3], vec![4])));
-        assert_eq!(window.push(4), Handled(2));
+        assert_eq!(window.resume(Handled(1)), Ok(vec![3]));
+        assert_eq!(window.unacked().collect::<Vec<_>>(), [Some(&4)]);
+        assert_eq!(window.push(5), Handled(3));
     }
 
     #[test]
-    fn what_was_skipped_is_counted_and_not_sent_again() {
+    fn a_number_keeps_its_meaning_when_the_stream_is_resumed() {
         let mut window = window_at(0);
         window.push(10);
         window.skip();
         window.push(30);
-        assert_eq!(window.resume(Handled(1)), Ok((vec![10], vec![30])));
-        assert_eq!(window.outstanding(), 0);
+        window.skip();
+        assert_eq!(window.resume(Handled(1)), Ok(vec![10]));
+        assert_eq!(window.unacked().collect::<Vec<_>>(), [None, Some(&30), None]);
+        assert_eq!(window.push(50), Handled(5), "2 and 4 are not given again");
+        assert_eq!(window.ack(Handled(4)), Ok(vec![30]));
+    }
+
+    #[test]
+    fn after_a_crash_numbers_go_on_behind_the_last_that_must_be_confirmed() {
+        let mut window = Window::recover(Handled(2), Handled(66), vec![(Handled(4), 'a')]);
+        assert_eq!(window.resume(Handled(2)), Ok(vec![]));
+        assert_eq!(window.unacked().collect::<Vec<_>>(), [None, Some(&'a')]);
+        assert_eq!(window.push('b'), Handled(5));
+        let mut ahead = Window::recover(Handled(2), Handled(66), vec![(Handled(4), 'a')]);
+        assert_eq!(ahead.resume(Handled(9)), Ok(vec!['a']), "what was not kept was counted");
+        assert_eq!(ahead.push('b'), Handled(10));
     }
 
     #[test]

@@ -15,6 +15,11 @@ impl Millis {
         Self(self.0.saturating_add(ms))
     }
 
+    /// This time less a span in milliseconds; 1970 at the earliest.
+    pub fn minus(self, ms: u64) -> Self {
+        Self(self.0.saturating_sub(ms))
+    }
+
     /// Milliseconds from `earlier` to this time; zero if `earlier` is later.
     pub fn since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)

@@ -70,6 +70,8 @@ impl ClientEngine {
         }
         self.link = None;
         self.timers = super::Timers::default();
+        // What was to be shown is gone when its turn comes.
+        self.gate.discard(|effect| matches!(effect, Effect::Notify(_)));
         self.gate.write(Op::Clear);
         self.forget_all();
         self.notify(Event::SignedOut);
@@ -148,6 +150,8 @@ impl ClientEngine {
             return None;
         }
         let row = self.timeline.remove(key)?;
+        // What was to be shown of it is gone when its turn comes.
+        self.gate.discard(|effect| matches!(effect, Effect::Notify(Event::Message(row)) if row.key == *key));
         self.gate.write(Op::DeleteMessage(key.clone()));
         self.notify(Event::MessageGone(row.conversation.clone(), key.clone()));
         Some(row)

@@ -123,7 +123,7 @@ fn restored(
     let entries: Vec<_> = messages.chain(confirmations).collect();
     let oldest = oldest(entries.iter().map(|(number, _)| *number));
     let (acked, sent) = (oldest.0.wrapping_sub(HALF), oldest.0.wrapping_add(HALF - 1));
-    Window::restore(Handled(acked), Handled(sent), entries)
+    Window::recover(Handled(acked), Handled(sent), entries)
 }
 
 /// The number from which all others are ahead. They lie within one window of each other.

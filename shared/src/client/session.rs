@@ -16,11 +16,14 @@ const SM_ID_BYTES_MAX: usize = 4 * ID_BYTES_MAX;
 impl ClientEngine {
     pub(super) fn resume_or_bind(&mut self, features: &Element) {
         let sm = features.child(ns::SM, "sm").is_some();
+        // Written even if it says nothing new: a tab that has lost the lead is refused here, before
+        // it takes the stream from the one that has it.
+        self.session_unwritten = true;
+        self.write_session();
         if !sm || self.session.sm_id.is_empty() {
             return self.bind(sm);
         }
         // Resume comes before bind (XEP-0198 §5). Its `h` must be the whole count.
-        self.write_session();
         if let Some(link) = &self.link {
             let (id, session) = (link.id, &self.session);
             self.gate.effect(Effect::Resume(id, session.stream, session.sm_id.clone()));
@@ -104,7 +107,7 @@ impl ClientEngine {
             return self.stream_error(StreamCondition::BadFormat, Again::Backoff);
         };
         match self.window.resume(h) {
-            Ok((confirmed, _)) => {
+            Ok(confirmed) => {
                 // What remains is sent again from the rows, which are in the same order. The
                 // window is exact from here on, also where it was restored.
                 confirmed.into_iter().for_each(|entry| self.confirmed(entry));
@@ -189,18 +192,21 @@ impl ClientEngine {
         let Some(h) = handled(element) else {
             return self.stream_error(StreamCondition::BadFormat, Again::Backoff);
         };
+        let before = self.window.acked();
         match self.window.ack(h) {
             Ok(confirmed) => confirmed.into_iter().for_each(|entry| self.confirmed(entry)),
             Err(fault) => return self.acked_too_much(fault),
         }
         self.timers.clear(Timer::Ask);
         let limits = self.config.limits;
+        // A relay that has nothing new to say is not asked again and again: it may have lost count.
+        let pause = if h == before { limits.ack_timeout_ms } else { limits.ack_idle_ms };
         let Some(link) = &mut self.link else { return };
         link.asked = false;
         if link.unasked >= limits.ack_every_stanzas {
             self.ask();
         } else if self.window.entries().next().is_some() {
-            self.timers.set(Timer::Ask, self.now.plus(self.config.limits.ack_idle_ms));
+            self.timers.set(Timer::Ask, self.now.plus(pause));
         }
     }
 

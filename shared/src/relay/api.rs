@@ -93,8 +93,9 @@ pub enum TransferReply {
     Accepted,
     /// There is no such account. Nothing was stored.
     NoSuchUser,
-    /// The recipient's queue is full. Nothing was stored.
-    Full,
+    /// The recipient's queue is full. What comes up to this place is on its disk since an earlier
+    /// call; nothing above it was stored.
+    FullAbove(StanzaSeq),
 }
 
 /// What must survive while a connection hibernates: everything that is not in a row yet.

@@ -53,7 +53,10 @@ impl RelayEngine {
     }
 
     fn fold(&mut self, row: &LogRow, transferred: StanzaSeq) {
-        if row.direction == Direction::In && row.peer_seq > StanzaSeq(0) {
+        if row.direction == Direction::Back {
+            self.transfers.forget_row(&row.peer, row.peer_seq);
+        }
+        if row.direction == Direction::In {
             let had = self.peers.entry(row.peer.clone()).or_default();
             if row.peer_seq > *had {
                 *had = row.peer_seq;
@@ -88,22 +91,24 @@ impl RelayEngine {
                 return self.gate.effect(Effect::Close(link, 1011));
             };
             match &mut device.stream {
-                Some(stream) if stream.no == counters.stream => stream.take_counters(link, counters),
+                Some(stream) if stream.no == counters.stream => stream.take_counters(link, counters, now),
                 // A stream without acks has no row.
                 None if !counters.managed => {
                     let mut stream = Stream::new(counters.stream, link, counters.next, now);
-                    stream.take_counters(link, counters);
+                    stream.take_counters(link, counters, now);
                     device.stream = Some(stream);
                 }
                 _ => return self.gate.effect(Effect::Close(link, 1011)),
             }
         }
-        self.links.insert(link, Link::restore(state.phase, state.opened, state.failures));
+        // The clock may have been set back while the connection slept.
+        let opened = state.opened.min(self.now);
+        self.links.insert(link, Link::restore(state.phase, opened, state.failures));
     }
 }
 
 impl Stream {
-    fn take_counters(&mut self, link: LinkId, counters: Counters) {
+    fn take_counters(&mut self, link: LinkId, counters: Counters, now: Millis) {
         self.link = Some(link);
         self.suspended = None;
         self.managed = counters.managed;
@@ -112,7 +117,7 @@ impl Stream {
         self.next = counters.next;
         self.carbons = counters.carbons;
         self.unrequested = counters.unrequested;
-        self.requested = counters.requested;
+        self.requested = counters.requested.map(|at| at.min(now));
         if !counters.available {
             self.presence = None;
         } else if self.presence.is_none() {
@@ -151,7 +156,7 @@ fn restored(row: StreamRow, tail: &[LogRow], now: Millis) -> Stream {
         sm_id_hash: row.sm_id_hash,
         handled,
         // Stanzas that were not worth a row may have been sent up to the lease.
-        window: Window::restore(row.acked, sent_max, entries),
+        window: Window::recover(row.acked, sent_max, entries),
         sent_max,
         next,
         suspended: row.suspended.or(Some(now)),
@@ -160,6 +165,7 @@ fn restored(row: StreamRow, tail: &[LogRow], now: Millis) -> Stream {
         unrequested: 0,
         requested: None,
         last_sent: now,
+        ask_from: now,
         told: handled,
         last_heard: now,
     }

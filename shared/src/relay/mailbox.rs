@@ -169,7 +169,8 @@ impl RelayEngine {
         let reply = if self.account.is_none() || request.to != self.config.account {
             TransferReply::NoSuchUser
         } else if self.queue_is_full() {
-            TransferReply::Full
+            // What is here since a call whose answer was lost did arrive.
+            TransferReply::FullAbove(self.peers.get(&request.from).copied().unwrap_or_default())
         } else {
             for item in &request.items {
                 self.item_in(&request.from, item.seq, &item.stanza, log);
@@ -213,15 +214,16 @@ impl RelayEngine {
         self.head.last().0.saturating_sub(confirmed.0) >= self.config.limits.queue_stanzas_max
     }
 
-    pub(super) fn append_in(
-        &mut self,
-        peer: BareJid,
-        peer_seq: StanzaSeq,
-        stanza: String,
-        log: &dyn LogStore,
-    ) {
+    fn append_in(&mut self, peer: BareJid, peer_seq: StanzaSeq, stanza: String, log: &dyn LogStore) {
         let stanza = self.readdressed(stanza);
         self.append(Direction::In, peer, peer_seq, None, stanza, log);
+    }
+
+    /// Tells the sender that a message came back, as durably as it was accepted. The row also
+    /// says, to whoever loads the log, that the message is not to be handed over any more.
+    pub(super) fn append_back(&mut self, peer: BareJid, seq: StanzaSeq, error: String, log: &dyn LogStore) {
+        let error = self.readdressed(error);
+        self.append(Direction::Back, peer, seq, None, error, log);
     }
 
     /// RFC 6121 §8.5.3.2.1: what is for a device that is not (or no longer) one of the account's

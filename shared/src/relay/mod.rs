@@ -93,8 +93,12 @@ impl RelayEngine {
         if self.poisoned {
             return;
         }
-        // A clock that jumps back must not make a deadline negative.
-        self.now = self.now.max(now);
+        // A clock that is set back must not stretch the deadlines that are running.
+        let back = self.now.since(now);
+        if back > 0 {
+            self.pull(back);
+        }
+        self.now = now;
         match input {
             Input::LinkUp(link) => self.link_up(link),
             Input::Frame(link, text) => self.frame(link, text, log),
@@ -151,6 +155,13 @@ impl RelayEngine {
             Effect::Transfer(request) => Output::Transfer(request),
             Effect::Reply(call, reply) => Output::Reply(call, reply),
         }
+    }
+
+    /// Everything that runs began so much earlier, by a clock that was set back.
+    fn pull(&mut self, ms: u64) {
+        self.links.values_mut().for_each(|link| link.opened = link.opened.minus(ms));
+        self.devices.values_mut().filter_map(|device| device.stream.as_mut()).for_each(|s| s.pull(ms));
+        self.transfers.pull(ms);
     }
 
     fn committed(&mut self, no: BatchNo) {

@@ -170,35 +170,26 @@ impl RelayEngine {
             }
         };
         let Some(stream) = self.stream_mut(&id) else { return Ok(()) };
-        let (_, again) = stream
+        stream
             .window
             .resume(h)
             .map_err(|fault| StreamCondition::HandledCountTooHigh(fault.handled.0, fault.sent.0))?;
         if let Some(old) = stream.link.take() {
             self.close_link(old, Some(StreamCondition::Conflict), 1000, log);
         }
-        self.take_over(link, &id, again, previd, log);
+        self.take_over(link, &id, previd, log);
         Ok(())
     }
 
     /// The stream goes on over this connection, with what the device has not had.
-    fn take_over(&mut self, link: LinkId, id: &DeviceId, again: Vec<Sent>, previd: &str, log: &dyn LogStore) {
+    fn take_over(&mut self, link: LinkId, id: &DeviceId, previd: &str, log: &dyn LogStore) {
         let now = self.now;
-        let (account, carbons) =
-            (self.config.account.clone(), self.stream_mut(id).is_some_and(|s| s.carbons));
-        let frames: Vec<(Sent, String)> = again
+        let Some(stream) = self.stream_mut(id) else { return };
+        let carbons = stream.carbons;
+        let again: Vec<Option<Sent>> = stream.window.unacked().map(|sent| sent.cloned()).collect();
+        let frames: Vec<String> = again
             .into_iter()
-            .filter_map(|sent| {
-                let frame = match &sent {
-                    Sent::Stanza(text) => text.clone(),
-                    Sent::Row(seq) => {
-                        let row = self.head.row(log, *seq)?;
-                        let reader = Reader { account: &account, device: id, carbons, late: true };
-                        delivery::view(&row, reader)?.to_frame()
-                    }
-                };
-                Some((sent, frame))
-            })
+            .map(|sent| self.sent_again(id, sent, carbons, log).unwrap_or_else(|| in_its_place().to_frame()))
             .collect();
         let Some(device) = self.devices.get_mut(id) else { return };
         let Some(stream) = device.stream.as_mut() else { return };
@@ -208,9 +199,6 @@ impl RelayEngine {
         stream.unrequested = frames.len() as u32;
         stream.last_sent = now;
         stream.told = stream.handled;
-        for (sent, _) in &frames {
-            stream.window.push(sent.clone());
-        }
         device.last_seen = now;
         device.cursor = device.cursor.max(stream.confirmed());
         let no = stream.no;
@@ -219,11 +207,29 @@ impl RelayEngine {
             known.phase = Phase::Bound(id.clone());
         }
         self.gate.effect(Effect::Resumed(link, no, previd.to_owned()));
-        for (_, frame) in frames {
+        for frame in frames {
             self.gate.effect(Effect::Frame(link, frame));
         }
         self.flush(id, log);
         self.request_ack(id);
+    }
+
+    /// What a device is sent again under a number it has not acked.
+    fn sent_again(
+        &self,
+        id: &DeviceId,
+        sent: Option<Sent>,
+        carbons: bool,
+        log: &dyn LogStore,
+    ) -> Option<String> {
+        match sent? {
+            Sent::Stanza(text) => Some(text),
+            Sent::Row(seq) => {
+                let row = self.head.row(log, seq)?;
+                let reader = Reader { account: &self.config.account, device: id, carbons, late: true };
+                Some(delivery::view(&row, reader)?.to_frame())
+            }
+        }
     }
 
     /// The connection is gone; the stream waits to be resumed, if it can be.
@@ -254,6 +260,12 @@ impl RelayEngine {
         }
         self.put_device(id);
     }
+}
+
+/// What takes the number of a stanza that nobody needs any more: an answer to nothing, which a
+/// client counts and ignores (RFC 6120 §8.2.3).
+fn in_its_place() -> Element {
+    Element::new(ns::CLIENT, "iq").with_attr("type", "result").with_attr("id", "nothing")
 }
 
 fn sm_id_hash(token: &str) -> String {

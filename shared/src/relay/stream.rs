@@ -48,6 +48,8 @@ pub(super) struct Stream {
     pub(super) unrequested: u32,
     pub(super) requested: Option<Millis>,
     pub(super) last_sent: Millis,
+    /// No ack is asked for before, unless more is sent.
+    pub(super) ask_from: Millis,
     /// The newest count the device was told, and when the last stanza came.
     pub(super) told: Handled,
     pub(super) last_heard: Millis,
@@ -70,9 +72,18 @@ impl Stream {
             unrequested: 0,
             requested: None,
             last_sent: now,
+            ask_from: now,
             told: Handled::ZERO,
             last_heard: now,
         }
+    }
+
+    pub(super) fn pull(&mut self, ms: u64) {
+        self.last_sent = self.last_sent.minus(ms);
+        self.ask_from = self.ask_from.minus(ms);
+        self.last_heard = self.last_heard.minus(ms);
+        self.requested = self.requested.map(|at| at.minus(ms));
+        self.suspended = self.suspended.map(|since| since.minus(ms));
     }
 
     pub(super) fn deadline(&self, durable: Handled, limits: &Limits) -> Option<Millis> {
@@ -85,7 +96,7 @@ impl Stream {
         match self.requested {
             Some(at) => Some(at.plus(limits.ack_timeout_ms)),
             None => (self.managed && self.window.outstanding() > 0)
-                .then(|| self.last_sent.plus(limits.ack_idle_ms)),
+                .then(|| self.last_sent.plus(limits.ack_idle_ms).max(self.ask_from)),
         }
     }
 
@@ -187,11 +198,16 @@ impl RelayEngine {
         let Some(h) = ack.attr("h").and_then(Handled::parse) else { return Err(StreamCondition::BadFormat) };
         let Some(device) = self.devices.get_mut(id) else { return Ok(()) };
         let Some(stream) = device.stream.as_mut().filter(|stream| stream.managed) else { return Ok(()) };
+        let before = stream.window.acked();
         stream
             .window
             .ack(h)
             .map_err(|fault| StreamCondition::HandledCountTooHigh(fault.handled.0, fault.sent.0))?;
         stream.requested = None;
+        // Who has nothing new to say is not asked again and again: it may have lost count.
+        let limits = self.config.limits;
+        let pause = if h == before { limits.ack_timeout_ms } else { limits.ack_idle_ms };
+        stream.ask_from = self.now.plus(pause);
         let confirmed = stream.confirmed();
         if confirmed > device.cursor {
             device.cursor = confirmed;

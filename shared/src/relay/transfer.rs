@@ -48,6 +48,15 @@ impl Transfers {
         }
     }
 
+    /// A message that came back is not handed over.
+    pub(super) fn forget_row(&mut self, peer: &BareJid, seq: StanzaSeq) {
+        let Some(queue) = self.queues.get_mut(peer) else { return };
+        queue.items.retain(|item| *item != Item::Row(seq));
+        if queue.items.is_empty() {
+            self.queues.remove(peer);
+        }
+    }
+
     /// Every own message up to here has arrived.
     pub(super) fn upto(&self, last: StanzaSeq) -> StanzaSeq {
         let waiting = self.queues.values().flat_map(|queue| &queue.items).filter_map(|item| match item {
@@ -55,6 +64,10 @@ impl Transfers {
             Item::Ephemeral(_) => None,
         });
         waiting.min().map_or(last, |first| StanzaSeq(first.0.saturating_sub(1)))
+    }
+
+    pub(super) fn pull(&mut self, ms: u64) {
+        self.queues.values_mut().for_each(|queue| queue.retry = queue.retry.map(|at| at.minus(ms)));
     }
 
     pub(super) fn deadline(&self) -> Option<Millis> {
@@ -113,6 +126,11 @@ impl RelayEngine {
         };
         let Some(reply) = reply else {
             queue.items.retain(|item| matches!(item, Item::Row(_)));
+            if queue.items.is_empty() {
+                // Nothing is left to try again, so there is nothing to wake for.
+                self.transfers.queues.remove(peer);
+                return;
+            }
             let pause = TRANSFER_RETRY_MS_MIN.checked_shl(queue.failures).unwrap_or(TRANSFER_RETRY_MS_MAX);
             queue.failures = (queue.failures + 1).min(16);
             queue.retry = Some(now.plus(pause.min(TRANSFER_RETRY_MS_MAX)));
@@ -123,25 +141,26 @@ impl RelayEngine {
         if queue.items.is_empty() {
             self.transfers.queues.remove(peer);
         }
-        let error = match reply {
+        let (error, above) = match reply {
             TransferReply::Accepted => return,
             // RFC 6121 §8.5.1
-            TransferReply::NoSuchUser => StanzaError::SERVICE_UNAVAILABLE,
-            TransferReply::Full => StanzaError::RESOURCE_CONSTRAINT,
+            TransferReply::NoSuchUser => (StanzaError::SERVICE_UNAVAILABLE, StanzaSeq(0)),
+            TransferReply::FullAbove(above) => (StanzaError::RESOURCE_CONSTRAINT, above),
         };
         for item in done {
-            if let Item::Row(seq) = item {
+            if let Item::Row(seq) = item
+                && seq > above
+            {
                 self.bounce(peer, seq, error, log);
             }
         }
     }
 
-    /// Tells the sender that a message was not delivered, as durably as it was accepted.
     fn bounce(&mut self, peer: &BareJid, seq: StanzaSeq, error: StanzaError, log: &dyn LogStore) {
         let Some(row) = self.head.row(log, seq) else { return };
         let Ok(sent) = read_frame(&row.stanza, 2 * FRAME_BYTES_MAX) else { return };
         if let Some(reply) = stanza::error_reply(&sent, error) {
-            self.append_in(peer.clone(), StanzaSeq(0), reply.to_frame(), log);
+            self.append_back(peer.clone(), seq, reply.to_frame(), log);
         }
     }
 }

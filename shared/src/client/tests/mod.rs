@@ -77,6 +77,8 @@ struct World {
     pending: VecDeque<(usize, BatchNo, Vec<Op>)>,
     /// Commits stay where they are.
     stuck: bool,
+    /// ... from when this is sent.
+    sticks_at: Option<&'static str>,
     engine: ClientEngine,
     link: Option<LinkId>,
     reachable: bool,
@@ -149,6 +151,7 @@ impl World {
             store,
             pending: VecDeque::new(),
             stuck: false,
+            sticks_at: None,
             link: None,
             reachable: true,
             connects: Vec::new(),
@@ -235,6 +238,7 @@ impl World {
                 Output::Send(link, frame) => {
                     if self.link == Some(link) {
                         self.check_leaving(&frame);
+                        self.stuck |= self.sticks_at.is_some_and(|text| frame.starts_with(text));
                         self.sent.push(frame.clone());
                         self.relay.receive(&frame);
                         self.check_confirmed();
@@ -344,7 +348,7 @@ impl World {
 
     /// The tab is closed and opened again: what was not committed never was.
     fn reload(&mut self) {
-        self.stuck = false;
+        (self.stuck, self.sticks_at) = (false, None);
         self.reload_with_this_disk();
     }
 

@@ -217,10 +217,12 @@ impl Relay {
             return;
         };
         let (handled, resumed) = (session.handled, session.window.resume(h));
+        // As other servers do it: what is sent again is numbered anew.
+        session.window = Window::restore(h, h, Vec::new());
         self.out.push(format!("<resumed xmlns='urn:xmpp:sm:3' previd='{previd}' h='{handled}'/>"));
         (self.counting, self.present) = (true, true);
         match resumed {
-            Ok((confirmed, _)) => self.took(confirmed),
+            Ok(confirmed) => self.took(confirmed),
             Err(fault) => return self.faults.push(format!("{fault:?}")),
         }
         for (seq, stanza) in self.mailbox.clone() {

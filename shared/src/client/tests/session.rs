@@ -106,7 +106,7 @@ fn a_number_given_before_a_resumption_counts_for_nothing_after_it() {
     }
     world.relay.session.as_mut().unwrap().handled -= 2;
     world.relay.log.clear();
-    world.stuck = true;
+    world.sticks_at = Some("<resume ");
     world.reload_with_this_disk();
     assert!(world.engine.is_online());
     world.relay.acks = true;

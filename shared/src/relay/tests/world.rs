@@ -351,9 +351,10 @@ impl Device {
             return false;
         }
         self.resumptions += 1;
-        let (_, again) = self.window.resume(h(&answer)).unwrap();
+        self.window.resume(h(&answer)).unwrap();
+        let again: Vec<String> = self.window.unacked().flatten().cloned().collect();
         for frame in again {
-            self.send(world, &frame);
+            self.say(world, &frame);
         }
         true
     }
