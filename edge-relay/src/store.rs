@@ -10,6 +10,7 @@ use crate::bind;
 use crate::columns::{Columns, log_row, log_values, number, place, text};
 use serde_json::{from_str, to_string};
 use shared::id::{DeviceId, StanzaSeq};
+use shared::jid::BareJid;
 use shared::log::{LogRow, LogStore, Source};
 use shared::relay::rows::{Marks, Op, Rows};
 use shared::time::Millis;
@@ -29,6 +30,8 @@ const SCHEMA: [&str; 6] = [
 const ROWS_ABOVE: &str = "SELECT seq, at, out, peer, peer_seq, source, sent, transferred, stanza \
      FROM log WHERE seq > ? ORDER BY seq LIMIT ?";
 const SOURCES_BELOW: &str = "SELECT seq, at, source FROM log WHERE seq < ? ORDER BY seq DESC LIMIT ?";
+/// Looks through the whole log: asked only when a call comes again.
+const RECEIVED: &str = "SELECT peer_seq FROM log WHERE peer = ? AND out = 0 AND peer_seq BETWEEN ? AND ?";
 const APPEND: &str = "INSERT INTO log VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)";
 const PUT_DEVICE: &str = "INSERT INTO device VALUES (?, ?) ON CONFLICT DO UPDATE SET row = excluded.row";
 const PUT_PEER: &str = "INSERT INTO peer VALUES (?, ?) ON CONFLICT DO UPDATE SET seq = excluded.seq";
@@ -126,6 +129,15 @@ impl Store {
         rows.into_iter().map(|row| log_row(Columns::new(row))).collect()
     }
 
+    fn places_received(&self, peer: &BareJid, places: &[StanzaSeq]) -> Result<Vec<StanzaSeq>> {
+        let (Some(first), Some(last)) = (places.iter().min(), places.iter().max()) else {
+            return Ok(Vec::new());
+        };
+        let values = vec![text(peer.as_str()), place(*first)?, place(*last)?];
+        let rows = self.run(RECEIVED, values)?.into_iter().map(|row| Columns::new(row).seq());
+        Ok(rows.collect::<Result<Vec<_>>>()?.into_iter().filter(|seq| places.contains(seq)).collect())
+    }
+
     fn run(&self, statement: &str, values: Vec<Value>) -> Result<Vec<Vec<Value>>> {
         let cursor = self.state.storage().sql().exec(statement, values)?;
         let rows = cursor.raw().collect();
@@ -165,6 +177,13 @@ impl Store {
 }
 
 impl LogStore for Store {
+    fn received(&self, peer: &BareJid, places: &[StanzaSeq]) -> Vec<StanzaSeq> {
+        if !self.has_schema.get() {
+            return Vec::new();
+        }
+        self.read(self.places_received(peer, places))
+    }
+
     fn page(&self, after: StanzaSeq, limit: usize) -> Vec<LogRow> {
         if !self.has_schema.get() {
             return Vec::new();

@@ -20,6 +20,7 @@
 //! A count of handled stanzas, a receipt, or a state shown to a person is never ahead of the
 //! disk that makes it true. Crash recovery is start-up: there is no second path.
 
+pub mod bad;
 pub mod client;
 pub mod delivery;
 pub mod entropy;

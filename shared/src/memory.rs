@@ -58,6 +58,10 @@ impl MailboxStore {
 }
 
 impl LogStore for MailboxStore {
+    fn received(&self, peer: &BareJid, places: &[StanzaSeq]) -> Vec<StanzaSeq> {
+        self.log.values().filter(|row| row.came_from(peer, places)).map(|row| row.peer_seq).collect()
+    }
+
     fn page(&self, after: StanzaSeq, limit: usize) -> Vec<LogRow> {
         self.log.range(after.next()..).take(limit).map(|(_, row)| row.clone()).collect()
     }

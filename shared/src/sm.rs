@@ -3,6 +3,7 @@
 //! Both sides count stanzas from the start of a stream, modulo 2³². What was sent stays in a
 //! [`Window`] until the peer's count covers it; what comes out of the window is confirmed.
 
+use crate::bad::{self, Bug};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::fmt;
@@ -101,6 +102,9 @@ impl<T> Window<T> {
     /// The peer has handled this many. Returns what that confirms, oldest first.
     pub fn ack(&mut self, handled: Handled) -> Result<Vec<T>, TooHigh> {
         let newly = handled.since(self.acked);
+        if bad::is(Bug::NoWrap) && (handled.0 < self.acked.0 || handled.0 > self.sent.0) {
+            return Err(TooHigh { handled, sent: self.sent });
+        }
         if newly > self.sent.since(self.acked) {
             // XEP-0198 §4: also where a count goes backwards, which is the same thing modulo 2³².
             return Err(TooHigh { handled, sent: self.sent });
@@ -119,6 +123,13 @@ impl<T> Window<T> {
             // Connections do not outlive a crash, so nobody has a count of what was beyond.
             self.sent = self.entries.back().map_or(handled, |(number, _)| *number);
             self.exact = true;
+        }
+        if bad::is(Bug::NumbersReused) {
+            self.sent = handled;
+            for (number, _) in &mut self.entries {
+                self.sent = self.sent.next();
+                *number = self.sent;
+            }
         }
         Ok(confirmed)
     }

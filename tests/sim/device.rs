@@ -217,7 +217,9 @@ impl World {
 
     /// A connection is open on both sides, or refused.
     pub fn dialled(&mut self, link: u64, open: bool) {
+        let stalls_after = self.befalls(Fault::Stall, 100).then(|| self.dice.below(9));
         let Some(known) = self.net.get_mut(link) else { return };
+        known.stalls_after = stalls_after;
         let (device, no, local, account) = (known.device, known.tab, known.local, known.account);
         if !known.here {
             return self.net.forget(link);

@@ -62,6 +62,17 @@ impl World {
         }
     }
 
+    /// Whether this is the frame before which a new connection stalls.
+    pub fn stalls_here(&mut self, link: u64) -> bool {
+        let Some(known) = self.net.get_mut(link) else { return false };
+        let Some(left) = known.stalls_after else { return false };
+        known.stalls_after = left.checked_sub(1);
+        if left == 0 {
+            known.stalled_until = self.now + 1 + self.dice.below(60_000);
+        }
+        left == 0
+    }
+
     fn some_link(&mut self) -> Option<u64> {
         let live: Vec<u64> =
             self.net.links().filter(|(_, link)| link.here && link.there).map(|(id, _)| id).collect();

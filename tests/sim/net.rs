@@ -55,6 +55,8 @@ pub struct Link {
     pub there: bool,
     /// Nothing passes until then.
     pub stalled_until: u64,
+    /// After so many frames from the device nothing passes for a while.
+    pub stalls_after: Option<u64>,
     up: Pipe,
     down: Pipe,
 }
@@ -71,7 +73,18 @@ impl Net {
     pub fn dial(&mut self, device: usize, tab: u32, local: LinkId, account: usize) -> u64 {
         self.last += 1;
         let (up, down) = Default::default();
-        let link = Link { device, tab, local, account, here: true, there: false, stalled_until: 0, up, down };
+        let link = Link {
+            device,
+            tab,
+            local,
+            account,
+            here: true,
+            there: false,
+            stalled_until: 0,
+            stalls_after: None,
+            up,
+            down,
+        };
         self.links.insert(self.last, link);
         self.last
     }

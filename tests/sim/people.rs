@@ -125,6 +125,9 @@ impl World {
         if until > self.now && !self.healing {
             return self.at(until, Due::Frame(link, way));
         }
+        if way == Way::Up && self.stalls_here(link) {
+            return self.after(0, Due::Frame(link, way));
+        }
         let Some(wire) = self.net.take(link, way) else { return };
         self.tolls.frames += 1;
         match way {

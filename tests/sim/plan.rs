@@ -163,6 +163,11 @@ fn limits(dice: &mut Dice) -> Limits {
         limits.transfer_items_max = dice.between((1, 6)) as usize;
         limits.sent_lease_stanzas = dice.between((1, 20)) as u32;
     }
+    if dice.chance(250) {
+        limits.ack_idle_ms = dice.between((10, 15_000));
+        limits.tell_idle_ms = dice.between((10, 15_000));
+        limits.ack_every_stanzas = dice.between((1, 40)) as u32;
+    }
     if dice.chance(150) {
         limits.queue_stanzas_max = dice.between((1, 25));
     }

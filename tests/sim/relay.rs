@@ -257,7 +257,7 @@ impl World {
     }
 
     fn reply(&mut self, CallId(id): CallId, reply: TransferReply) {
-        if matches!(reply, TransferReply::FullAbove(_)) {
+        if matches!(reply, TransferReply::Refused(_)) {
             self.marks.hit(Mark::QueueFull);
         }
         let Some(call) = self.calls.get_mut(&id) else { return };

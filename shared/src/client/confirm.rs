@@ -3,6 +3,7 @@
 
 use super::rows::{MessageKey, MessageRow, Op, Owed, OwedRow, PROVISIONAL, Status};
 use super::{ClientEngine, Entry};
+use crate::bad::{self, Bug};
 use crate::id::OriginId;
 use crate::jid::BareJid;
 use crate::wire::{Element, ns};
@@ -23,8 +24,8 @@ impl ClientEngine {
         let key = MessageKey::of_origin(&self.config.account, origin);
         let Some(mut row) = self.timeline.get(&key).cloned() else { return };
         let before = row.clone();
-        if row.status < Status::Sent {
-            row.status = Status::Sent;
+        if row.status < Status::Sent || bad::is(Bug::StatusGoesBack) {
+            row.status = if bad::is(Bug::DeliveredWhenSent) { Status::Delivered } else { Status::Sent };
             row.times.sent = Some(self.now);
         }
         if let Some(seq) = seq.filter(|_| row.order >= PROVISIONAL) {
@@ -39,7 +40,8 @@ impl ClientEngine {
     /// the receipt comes from.
     pub(super) fn delivered(&mut self, from: &BareJid, id: &str) {
         if let Some(row) = self.timeline.find(&self.config.account, from, id).cloned() {
-            self.raise(row, Status::Delivered);
+            let read = bad::is(Bug::ReadWhenDelivered);
+            self.raise(row, if read { Status::Read } else { Status::Delivered });
         }
     }
 

@@ -53,11 +53,12 @@ mod timer;
 #[allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used)]
 mod tests;
 
+use crate::bad::{self, Bug};
 use crate::entropy::Entropy;
 use crate::gate::{Gate, Released};
 use crate::id::{LinkId, OriginId};
 use crate::jid::BareJid;
-use crate::sm::Window;
+use crate::sm::{Handled, Window};
 use crate::time::Millis;
 use crate::wire::Element;
 pub use api::{Command, Config, Event, Input, LinkState, Output, SignInFault};
@@ -167,6 +168,8 @@ impl ClientEngine {
             Input::Frame(id, text) => self.frame(id, text),
             Input::Wake => {}
             Input::Command(command) => self.command(command),
+            Input::Committed(_) if bad::is(Bug::LateCommitDropped) && self.link.is_none() => {}
+            Input::CommitFailed(no) if bad::is(Bug::CommitFailureIgnored) => self.gate.committed(no),
             Input::Committed(no) => self.gate.committed(no),
             Input::CommitFailed(_) => return self.finish(),
         }
@@ -198,7 +201,10 @@ impl ClientEngine {
                 Output::Send(link, stanzas::sm("r").to_frame())
             }
             Effect::Ack(link, stream) => {
-                let h = self.gate.durable(stream).handled();
+                let mut h = self.gate.durable(stream).handled();
+                if bad::is(Bug::ClientAcksOnParse) {
+                    h = Handled(self.session.handled);
+                }
                 Output::Send(link, stanzas::sm("a").with_attr("h", h.to_string()).to_frame())
             }
             Effect::Resume(link, stream, previd) => {

@@ -4,6 +4,7 @@
 
 use super::rows::{OUTCOME_UNKNOWN, Op, OutboxRow, OwedRow, SentAs, Status};
 use super::{ClientEngine, Entry, stanzas};
+use crate::bad::{self, Bug};
 use crate::id::OriginId;
 
 impl ClientEngine {
@@ -31,11 +32,25 @@ impl ClientEngine {
         row.sent_as = sm.then(|| self.number(Entry::Message(row.origin.clone())));
         row.tries = row.tries.saturating_add(1);
         self.gate.write(Op::PutOutbox(row.clone()));
-        self.say(&stanzas::message(&row));
+        let sent = self.badly(&row);
+        self.say(&stanzas::message(&sent));
+        let origin = row.origin.clone();
         self.outbox.put(row);
+        if bad::is(Bug::OutboxDroppedOnSend) {
+            self.forget_outbox(&origin);
+        }
         if sm {
             self.sent_one();
         }
+    }
+
+    /// The row, unless a bug is switched on.
+    fn badly(&mut self, row: &OutboxRow) -> OutboxRow {
+        let mut row = row.clone();
+        if bad::is(Bug::NewIdOnRetry) && row.tries > 1 {
+            row.origin = OriginId(self.entropy.token());
+        }
+        row
     }
 
     fn send_owed(&mut self, mut row: OwedRow, sm: bool) {

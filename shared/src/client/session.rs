@@ -5,6 +5,7 @@ use super::connect::{Again, Phase};
 use super::rows::{Op, SessionRow};
 use super::timer::Timer;
 use super::{ClientEngine, Effect, Entry, Event, LinkState, stanzas};
+use crate::bad::{self, Bug};
 use crate::limits::{CLIENT_PROBE_MS, ID_BYTES_MAX, STABLE_MS};
 use crate::sm::{Handled, TooHigh, Window};
 use crate::wire::error::StreamCondition;
@@ -65,7 +66,8 @@ impl ClientEngine {
             ("resumed", Some(Phase::Resuming)) => self.resumed(element),
             ("failed", Some(Phase::Resuming)) => {
                 // XEP-0198 §5: what it had handled before it forgot us need not be sent again.
-                let confirmed = handled(element).and_then(|h| self.window.ack(h).ok());
+                let told = handled(element).filter(|_| !bad::is(Bug::FailedCountIgnored));
+                let confirmed = told.and_then(|h| self.window.ack(h).ok());
                 confirmed.unwrap_or_default().into_iter().for_each(|entry| self.confirmed(entry));
                 self.session.sm_id.clear();
                 self.bind(true);

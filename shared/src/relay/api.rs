@@ -87,15 +87,15 @@ pub struct TransferItem {
 }
 
 /// What the recipient's mailbox did with a [`TransferRequest`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum TransferReply {
     /// All of it is on the recipient's disk, now or since an earlier call.
     Accepted,
     /// There is no such account. Nothing was stored.
     NoSuchUser,
-    /// The recipient's queue is full. What comes up to this place is on its disk since an earlier
-    /// call; nothing above it was stored.
-    FullAbove(StanzaSeq),
+    /// The recipient's queue was full: these places of the sender's log were refused, for good.
+    /// The others are on its disk.
+    Refused(Vec<StanzaSeq>),
 }
 
 /// What must survive while a connection hibernates: everything that is not in a row yet.

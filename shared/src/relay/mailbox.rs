@@ -3,6 +3,7 @@
 use super::link::unknown;
 use super::rows::{Marks, Op};
 use super::{CallId, Effect, LogStore, RelayEngine, TransferReply, TransferRequest};
+use crate::bad::{self, Bug};
 use crate::delivery::{self, Class, Reader};
 use crate::id::{DeviceId, LinkId, StanzaSeq};
 use crate::jid::{BareJid, Jid};
@@ -48,6 +49,11 @@ impl RelayEngine {
     ) -> Result<(), StreamCondition> {
         if element.ns != ns::SM {
             return Err(unknown(element));
+        }
+        if bad::is(Bug::NonzasCounted)
+            && let Some(stream) = self.stream_mut(id)
+        {
+            stream.handled = stream.handled.next();
         }
         match element.name.as_str() {
             "r" => self.ack_requested(link, id),
@@ -168,29 +174,41 @@ impl RelayEngine {
     pub(super) fn transfer_in(&mut self, call: CallId, request: &TransferRequest, log: &dyn LogStore) {
         let reply = if self.account.is_none() || request.to != self.config.account {
             TransferReply::NoSuchUser
-        } else if self.queue_is_full() {
-            // What is here since a call whose answer was lost did arrive.
-            TransferReply::FullAbove(self.peers.get(&request.from).copied().unwrap_or_default())
         } else {
-            for item in &request.items {
-                self.item_in(&request.from, item.seq, &item.stanza, log);
-            }
-            TransferReply::Accepted
+            self.items_in(request, log)
         };
         self.gate.effect(Effect::Reply(call, reply));
     }
 
-    fn item_in(&mut self, from: &BareJid, seq: StanzaSeq, stanza: &str, log: &dyn LogStore) {
-        if seq == StanzaSeq(0) {
-            return self.ephemeral_in(stanza);
-        }
+    /// What is new is taken, or refused for good: a call that was overtaken by another may still
+    /// come, and must not be taken after its sender was told that it was refused. Which it was is
+    /// what the log says.
+    fn items_in(&mut self, request: &TransferRequest, log: &dyn LogStore) -> TransferReply {
+        let from = &request.from;
         let had = self.peers.get(from).copied().unwrap_or_default();
-        if seq <= had {
-            return;
+        let again: Vec<StanzaSeq> =
+            request.items.iter().map(|item| item.seq).filter(|seq| (1..=had.0).contains(&seq.0)).collect();
+        let taken = if again.is_empty() { Vec::new() } else { self.head.received(log, from, &again) };
+        let full = self.queue_is_full();
+        let mut refused: Vec<StanzaSeq> = again.into_iter().filter(|seq| !taken.contains(seq)).collect();
+        for item in &request.items {
+            if item.seq == StanzaSeq(0) {
+                self.ephemeral_in(&item.stanza);
+            } else if full && (item.seq > had || bad::is(Bug::FullForgets)) {
+                self.peers.insert(from.clone(), item.seq.max(had));
+                refused.push(item.seq);
+            } else if item.seq > had || bad::is(Bug::TransferTakenTwice) {
+                self.peers.insert(from.clone(), item.seq.max(had));
+                self.peers_unsaved.insert(from.clone());
+                self.append_in(from.clone(), item.seq, item.stanza.clone(), log);
+            }
         }
-        self.peers.insert(from.clone(), seq);
-        self.peers_unsaved.insert(from.clone());
-        self.append_in(from.clone(), seq, stanza.to_owned(), log);
+        if refused.is_empty() {
+            return TransferReply::Accepted;
+        }
+        let seq = self.peers.get(from).copied().unwrap_or_default();
+        self.gate.write(Op::PutPeer(from.clone(), seq));
+        TransferReply::Refused(refused)
     }
 
     /// What is not stored goes to the devices that are there.

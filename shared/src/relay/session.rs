@@ -5,6 +5,7 @@ use super::link::unknown;
 use super::rows::Op;
 use super::stream::{Device, Sent, Stream};
 use super::{Effect, LogStore, Phase, RelayEngine};
+use crate::bad::{self, Bug};
 use crate::delivery::{self, Reader};
 use crate::id::{DeviceId, LinkId};
 use crate::jid::prepared_resource;
@@ -157,7 +158,8 @@ impl RelayEngine {
         let hash = sm_id_hash(previd);
         let now = self.now;
         let found = self.devices.iter().find_map(|(id, device)| {
-            let stream = device.stream.as_ref().filter(|stream| stream.sm_id_hash == hash)?;
+            let stream = device.stream.as_ref();
+            let stream = stream.filter(|s| s.sm_id_hash == hash || bad::is(Bug::AnyStreamResumed))?;
             let in_time =
                 stream.suspended.is_none_or(|since| now.since(since) <= self.config.limits.resume_window_ms);
             Some((id.clone(), stream.no, in_time))
@@ -187,10 +189,13 @@ impl RelayEngine {
         let Some(stream) = self.stream_mut(id) else { return };
         let carbons = stream.carbons;
         let again: Vec<Option<Sent>> = stream.window.unacked().map(|sent| sent.cloned()).collect();
-        let frames: Vec<String> = again
+        let mut frames: Vec<String> = again
             .into_iter()
             .map(|sent| self.sent_again(id, sent, carbons, log).unwrap_or_else(|| in_its_place().to_frame()))
             .collect();
+        if bad::is(Bug::ReorderedOnResume) {
+            frames.reverse();
+        }
         let Some(device) = self.devices.get_mut(id) else { return };
         let Some(stream) = device.stream.as_mut() else { return };
         stream.link = Some(link);

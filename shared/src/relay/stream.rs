@@ -8,6 +8,7 @@
 
 use super::rows::{DeviceRow, Op, StreamRow};
 use super::{Counters, Effect, LogStore, RelayEngine};
+use crate::bad::{self, Bug};
 use crate::delivery::{self, Reader};
 use crate::id::{DeviceId, LinkId, StanzaSeq};
 use crate::limits::Limits;
@@ -127,7 +128,7 @@ impl Stream {
     }
 
     fn has_room(&self, limits: &Limits) -> bool {
-        (self.window.outstanding() as usize) < limits.window_stanzas_max
+        bad::is(Bug::WindowIgnored) || (self.window.outstanding() as usize) < limits.window_stanzas_max
     }
 
     /// Everything before this place is confirmed.
@@ -136,6 +137,7 @@ impl Stream {
             Sent::Row(seq) => Some(*seq),
             Sent::Stanza(_) => None,
         });
+        let first = first.filter(|_| !bad::is(Bug::CursorMovedOnSend));
         StanzaSeq(first.unwrap_or(self.next).0.saturating_sub(1))
     }
 
@@ -206,8 +208,7 @@ impl RelayEngine {
         stream.requested = None;
         // Who has nothing new to say is not asked again and again: it may have lost count.
         let limits = self.config.limits;
-        let pause = if h == before { limits.ack_timeout_ms } else { limits.ack_idle_ms };
-        stream.ask_from = self.now.plus(pause);
+        stream.ask_from = if h == before { self.now.plus(limits.ack_timeout_ms) } else { self.now };
         let confirmed = stream.confirmed();
         if confirmed > device.cursor {
             device.cursor = confirmed;
@@ -222,6 +223,10 @@ impl RelayEngine {
     pub(super) fn ack_requested(&mut self, link: LinkId, id: &DeviceId) {
         let Some(stream) = self.stream_mut(id).filter(|stream| stream.managed) else { return };
         let (no, handled) = (stream.no, stream.handled);
+        if bad::is(Bug::RelayAcksOnParse) {
+            let ack = Element::new(ns::SM, "a").with_attr("h", handled.to_string());
+            return self.send_element(link, &ack);
+        }
         if self.gate.durable(no).handled() != handled {
             self.put_device(id);
         }
@@ -314,7 +319,7 @@ impl RelayEngine {
             // XEP-0198 §5: a number that was used must be known when the stream is resumed.
             let beyond_lease =
                 number.since(stream.window.acked()) > stream.sent_max.since(stream.window.acked());
-            if keep || beyond_lease {
+            if keep || (beyond_lease && !bad::is(Bug::LeaseIgnored)) {
                 self.put_device(id);
             }
         }
@@ -323,10 +328,13 @@ impl RelayEngine {
     }
 
     pub(super) fn request_ack(&mut self, id: &DeviceId) {
-        let (now, every) = (self.now, self.config.limits.ack_every_stanzas);
+        let (now, limits) = (self.now, self.config.limits);
         let Some(stream) = self.stream_mut(id) else { return };
         let Some(link) = stream.link else { return };
-        if !stream.managed || stream.requested.is_some() || stream.unrequested < every {
+        // What waits for room waits for an ack.
+        let due = stream.unrequested >= limits.ack_every_stanzas
+            || !stream.has_room(&limits) && stream.ask_from <= now;
+        if !stream.managed || stream.requested.is_some() || !due {
             return;
         }
         stream.requested = Some(now);

@@ -5,6 +5,7 @@
 //! connection remembers it over hibernation, and what is called twice is recognised there.
 
 use super::{Effect, LogStore, RelayEngine, TransferItem, TransferReply, TransferRequest};
+use crate::bad::{self, Bug};
 use crate::id::StanzaSeq;
 use crate::jid::BareJid;
 use crate::limits::{FRAME_BYTES_MAX, Limits, TRANSFER_RETRY_MS_MAX, TRANSFER_RETRY_MS_MIN};
@@ -36,6 +37,8 @@ enum Item {
 
 impl Transfers {
     pub(super) fn push_row(&mut self, peer: &BareJid, seq: StanzaSeq) {
+        let other = self.queues.keys().next().filter(|_| bad::is(Bug::TransferMisdirected)).cloned();
+        let peer = other.as_ref().unwrap_or(peer);
         self.queues.entry(peer.clone()).or_default().items.push_back(Item::Row(seq));
     }
 
@@ -107,6 +110,9 @@ impl RelayEngine {
             .collect();
         let request = TransferRequest { from: self.config.account.clone(), to: peer.clone(), items };
         queue.in_flight = Some((request.upto(), called));
+        if bad::is(Bug::TransferDoneOnCall) {
+            self.transfers.queues.remove(peer);
+        }
         self.gate.effect(Effect::Transfer(request));
     }
 
@@ -126,7 +132,7 @@ impl RelayEngine {
         };
         let Some(reply) = reply else {
             queue.items.retain(|item| matches!(item, Item::Row(_)));
-            if queue.items.is_empty() {
+            if queue.items.is_empty() && !bad::is(Bug::WakesForNothing) {
                 // Nothing is left to try again, so there is nothing to wake for.
                 self.transfers.queues.remove(peer);
                 return;
@@ -141,18 +147,20 @@ impl RelayEngine {
         if queue.items.is_empty() {
             self.transfers.queues.remove(peer);
         }
-        let (error, above) = match reply {
+        let rows = done.into_iter().filter_map(|item| match item {
+            Item::Row(seq) => Some(seq),
+            Item::Ephemeral(_) => None,
+        });
+        let (error, back): (_, Vec<StanzaSeq>) = match reply {
             TransferReply::Accepted => return,
             // RFC 6121 §8.5.1
-            TransferReply::NoSuchUser => (StanzaError::SERVICE_UNAVAILABLE, StanzaSeq(0)),
-            TransferReply::FullAbove(above) => (StanzaError::RESOURCE_CONSTRAINT, above),
-        };
-        for item in done {
-            if let Item::Row(seq) = item
-                && seq > above
-            {
-                self.bounce(peer, seq, error, log);
+            TransferReply::NoSuchUser => (StanzaError::SERVICE_UNAVAILABLE, rows.collect()),
+            TransferReply::Refused(refused) => {
+                (StanzaError::RESOURCE_CONSTRAINT, rows.filter(|seq| refused.contains(seq)).collect())
             }
+        };
+        for seq in back {
+            self.bounce(peer, seq, error, log);
         }
     }
 
