@@ -171,7 +171,7 @@ impl World {
 
     /// The power fails, the browser crashes, the tab is closed: whatever is in memory is gone.
     pub fn tab_dies(&mut self, device: usize, no: u32) {
-        let kept = self.dice.chance(500);
+        let kept = self.script.unwrap_or_else(|| self.dice.chance(500));
         let here = &mut self.devices[device];
         let leads = here.newest == no;
         let Some(tab) = here.tab(no) else { return };
@@ -196,7 +196,7 @@ impl World {
         }
         self.watch.see(&Fact::TabDied { device, tab: no });
         if self.devices[device].newest == no {
-            let ms = if self.healing || self.scripted { 10 } else { self.dice.below(3_000) };
+            let ms = if self.healing || self.script.is_some() { 10 } else { self.dice.below(3_000) };
             self.after(ms, Due::Start(device));
         }
     }
@@ -211,7 +211,11 @@ impl World {
         }
         let refused = self.befalls(Fault::Refuse, 300)
             || (!self.healing && self.mailboxes[account].down_until > self.now);
-        let ms = self.latency();
+        let fast = self.plan.has(Fault::SlowNetwork) && self.dice.chance(500);
+        if let Some(known) = self.net.get_mut(link) {
+            known.fast = fast;
+        }
+        let ms = self.latency_of(link);
         self.after(ms, Due::Dialled(link, !refused));
     }
 

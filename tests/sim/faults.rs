@@ -96,11 +96,21 @@ impl World {
     /// One direction ends: a part of what is on its way arrives, and then the end, soon, late,
     /// or never.
     pub fn tail_lost(&mut self, link: u64, way: Way) {
-        let arrive = self.dice.below(self.net.waiting(link, way) as u64 + 1) as usize;
+        let waiting = self.net.waiting(link, way);
+        let arrive = match self.script {
+            Some(all) => {
+                if all {
+                    waiting
+                } else {
+                    0
+                }
+            }
+            None => self.dice.below(waiting as u64 + 1) as usize,
+        };
         let notice = match self.dice.below(10) {
             0..6 => Some(self.now + self.dice.below(50)),
             6..9 => Some(self.now + self.dice.below(60_000)),
-            _ if self.scripted => Some(self.now),
+            _ if self.script.is_some() => Some(self.now),
             _ => None,
         };
         if let Some(due) = self.net.cut(link, way, arrive, notice) {

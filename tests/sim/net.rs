@@ -55,6 +55,8 @@ pub struct Link {
     pub there: bool,
     /// Nothing passes until then.
     pub stalled_until: u64,
+    /// It is one of the fast ones, where others are slow.
+    pub fast: bool,
     /// After so many frames from the device nothing passes for a while.
     pub stalls_after: Option<u64>,
     up: Pipe,
@@ -82,6 +84,7 @@ impl Net {
             there: false,
             stalled_until: 0,
             stalls_after: None,
+            fast: false,
             up,
             down,
         };

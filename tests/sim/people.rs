@@ -107,7 +107,7 @@ impl World {
 
     /// Puts something on its way.
     pub fn put(&mut self, link: u64, way: Way, wire: Wire) {
-        let due = self.now + self.latency();
+        let due = self.now + self.latency_of(link);
         let liar = self.net.get(link).is_some_and(|known| self.devices[known.device].liar);
         let wire = match wire {
             Wire::Text(text) if liar && way == Way::Up => self.tampered_up(text),

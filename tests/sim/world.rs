@@ -119,8 +119,9 @@ pub struct World {
     pub tolls: Tolls,
     /// Nothing fails any more.
     pub healing: bool,
-    /// Only this goes wrong, and only then: for enumerating.
-    pub scripted: bool,
+    /// Only what a script says goes wrong. What chance decides elsewhere (whether a commit that
+    /// was out came to the disk, whether what was on its way arrives) is decided by this.
+    pub script: Option<bool>,
     queue: BTreeMap<(u64, u64), Due>,
     order: u64,
 }
@@ -155,7 +156,7 @@ impl World {
             trace: Trace::new(keep_trace),
             tolls: Tolls::default(),
             healing: false,
-            scripted: false,
+            script: None,
             queue: BTreeMap::new(),
             order: 0,
             plan,
@@ -229,18 +230,22 @@ impl World {
 
     /// The whole run: faults, healing, the last check.
     pub fn run(&mut self) {
-        for device in 0..self.devices.len() {
-            self.after(0, Due::Start(device));
-        }
-        // Everybody is there once before anything fails: what is sent to a device that was never
-        // bound is not promised to it.
-        self.healing = true;
-        self.go_on(START_MS + HEAL_MS_MAX, true);
-        self.healing = false;
+        self.everybody_comes();
         self.begin_acts();
         let end = self.now + self.plan.horizon_ms;
         self.go_on(end, false);
         self.heal();
+    }
+
+    /// Everybody is there once before anything fails: what is sent to a device that was never
+    /// bound is not promised to it.
+    pub fn everybody_comes(&mut self) {
+        for device in 0..self.devices.len() {
+            self.after(0, Due::Start(device));
+        }
+        self.healing = true;
+        self.go_on(START_MS + HEAL_MS_MAX, true);
+        self.healing = false;
     }
 
     /// Nothing fails any more: all must come to rest.
@@ -287,7 +292,7 @@ impl World {
     }
 
     /// Lets things happen until then, or, if asked to, until all is quiet.
-    fn go_on(&mut self, until: u64, stop_when_quiet: bool) -> bool {
+    pub fn go_on(&mut self, until: u64, stop_when_quiet: bool) -> bool {
         let mut look_at = self.now;
         let mut quiet_since = None;
         while self.is_sound() {
@@ -385,12 +390,18 @@ impl World {
 
     /// Whether this kind of fault may happen, and does in so many of a thousand cases.
     pub fn befalls(&mut self, fault: Fault, per_mille: u64) -> bool {
-        !self.healing && !self.scripted && self.plan.has(fault) && self.dice.chance(per_mille)
+        !self.healing && self.script.is_none() && self.plan.has(fault) && self.dice.chance(per_mille)
     }
 
     /// What a frame or a call takes.
     pub fn latency(&mut self) -> u64 {
-        if self.healing || self.scripted { 1 } else { self.dice.between(self.plan.latency_ms) }
+        if self.healing || self.script.is_some() { 1 } else { self.dice.between(self.plan.latency_ms) }
+    }
+
+    /// What a frame takes on this connection.
+    pub fn latency_of(&mut self, link: u64) -> u64 {
+        let ms = self.latency();
+        if self.net.get(link).is_some_and(|link| link.fast) { ms / 100 } else { ms }
     }
 
     /// What a wake-up is off by.
