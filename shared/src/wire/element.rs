@@ -31,7 +31,10 @@ pub enum Node {
     Text(String),
 }
 
-const XML: &str = "http://www.w3.org/XML/1998/namespace";
+/// Of `xml:lang` and its like (Namespaces in XML 1.0 §3).
+pub(super) const XML: &str = "http://www.w3.org/XML/1998/namespace";
+/// Of `xmlns:` itself, which nothing may be bound to (there).
+pub(super) const XMLNS: &str = "http://www.w3.org/2000/xmlns/";
 
 impl Element {
     /// An empty element.

@@ -1,6 +1,6 @@
 //! One frame of text to one tree, with every limit applied before anything is built.
 
-use super::element::{Element, Node};
+use super::element::{Element, Node, XML, XMLNS};
 use crate::limits::{XML_ATTRIBUTES_MAX, XML_BYTES_FACTOR, XML_DEPTH_MAX, XML_ELEMENTS_MAX};
 use rxml::error::EndOrError;
 use rxml::{Event, Parse, Parser};
@@ -77,9 +77,16 @@ impl Tree {
                     return Err(ReadFault::TooLarge);
                 }
                 self.spend(namespace.as_str().len() + name.len())?;
+                // rxml takes these; whoever is sent them afterwards, ourselves included, may not.
+                if matches!(namespace.as_str(), XML | XMLNS) {
+                    return Err(ReadFault::NotWellFormed);
+                }
                 let mut element = Element::new(namespace.as_str(), &name);
                 for ((namespace, name), value) in attributes {
                     self.spend(namespace.as_str().len() + name.len() + value.len())?;
+                    if namespace.as_str() == XMLNS {
+                        return Err(ReadFault::NotWellFormed);
+                    }
                     element.set_attr_ns(namespace.as_str(), &name, value);
                 }
                 self.open.push(element);
@@ -142,6 +149,19 @@ mod tests {
             "<a b='1' b='2'/>",
             "<p:a/>",
             "<a>\u{1}</a>",
+        ] {
+            assert_eq!(read(bad), Err(ReadFault::NotWellFormed), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_namespaces_of_xml_itself_name_no_element_and_declare_no_prefix() {
+        for bad in [
+            "<xml:a/>",
+            "<a><xml:b/></a>",
+            "<a xmlns='http://www.w3.org/2000/xmlns/'/>",
+            "<a xmlns:p='http://www.w3.org/2000/xmlns/'><p:b/></a>",
+            "<a xmlns:p='http://www.w3.org/2000/xmlns/' p:b=''/>",
         ] {
             assert_eq!(read(bad), Err(ReadFault::NotWellFormed), "{bad}");
         }
