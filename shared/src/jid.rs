@@ -106,9 +106,14 @@ pub fn prepared_local(local: &str) -> Result<String, JidFault> {
 }
 
 fn prepared_domain(domain: &str) -> Result<String, JidFault> {
-    let domain = prep::domain(domain.strip_suffix('.').unwrap_or(domain))?;
+    let domain = prep::domain(domain)?;
+    // RFC 7622 §3.2: the dot of the root is no part of it, once the preparation shows it.
+    let domain = domain.strip_suffix('.').unwrap_or(&domain);
     let forbidden = |c: char| "\"&'/<>@".contains(c) || c.is_whitespace() || c.is_control();
-    if domain.chars().any(forbidden) { Err(JidFault::Character) } else { sized(domain) }
+    if domain.ends_with('.') || domain.chars().any(forbidden) {
+        return Err(JidFault::Character);
+    }
+    sized(domain.to_owned())
 }
 
 /// Prepares a resource: case matters, control characters are refused.
@@ -177,9 +182,18 @@ mod tests {
     #[test]
     fn what_is_no_address_is_refused() {
         let long = "a".repeat(1024);
-        for bad in ["", "@d", "a@", "a b@d", "a@d/", "a'b@d", "a\u{7}@d", "a@b@c", "a<b@d", &long] {
+        for bad in
+            ["", "@d", "a@", "a b@d", "a@d/", "a'b@d", "a\u{7}@d", "a@b@c", "a<b@d", "a@d..", ".", &long]
+        {
             assert!(Jid::parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn the_dot_at_the_end_of_a_domain_is_no_part_of_it() {
+        assert_eq!(BareJid::parse("a@d."), BareJid::parse("a@d"));
+        #[cfg(feature = "prep")]
+        assert_eq!(BareJid::parse("a@d．"), BareJid::parse("a@d"), "nor is what is prepared to one");
     }
 
     proptest::proptest! {
