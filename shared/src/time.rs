@@ -41,21 +41,21 @@ impl Millis {
     /// Reads a stamp of XEP-0082, with any offset and any number of fraction digits.
     pub fn from_stamp(stamp: &str) -> Option<Self> {
         let (date, rest) = stamp.split_once('T')?;
-        let mut parts = date.splitn(3, '-').map(|part| part.parse::<i64>().ok());
+        let mut parts = date.splitn(3, '-').map(number);
         let (year, month, day) = (parts.next()??, parts.next()??, parts.next()??);
         if !(1970..=9999).contains(&year) || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
             return None;
         }
         let (clock, offset_min) = split_offset(rest)?;
         let (clock, fraction) = clock.split_once('.').unwrap_or((clock, "0"));
-        let mut parts = clock.splitn(3, ':').map(|part| part.parse::<u64>().ok());
+        let mut parts = clock.splitn(3, ':').map(number);
         let (hour, minute, second) = (parts.next()??, parts.next()??, parts.next()??);
         if hour > 23 || minute > 59 || second > 60 || !fraction.bytes().all(|b| b.is_ascii_digit()) {
             return None;
         }
         let digits: String = fraction.chars().chain("000".chars()).take(3).collect();
-        let ms = ((hour * 60 + minute) * 60 + second) * 1000 + digits.parse::<u64>().ok()?;
-        let total = days_from_civil(year, month, day) * DAY_MS as i64 + ms as i64 - offset_min * 60_000;
+        let ms = ((hour * 60 + minute) * 60 + second) * 1000 + number(&digits)?;
+        let total = days_from_civil(year, month, day) * DAY_MS as i64 + ms - offset_min * 60_000;
         u64::try_from(total).ok().map(Self)
     }
 }
@@ -68,7 +68,13 @@ fn split_offset(clock: &str) -> Option<(&str, i64)> {
     let (clock, offset) = clock.split_at_checked(at)?;
     let sign = if offset.starts_with('-') { -1 } else { 1 };
     let (hours, minutes) = offset.get(1..)?.split_once(':')?;
-    Some((clock, sign * (hours.parse::<i64>().ok()? * 60 + minutes.parse::<i64>().ok()?)))
+    let (hours, minutes) = (number(hours)?, number(minutes)?);
+    (hours < 24 && minutes < 60).then(|| (clock, sign * (hours * 60 + minutes)))
+}
+
+/// Digits and nothing else.
+fn number(text: &str) -> Option<i64> {
+    text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 
 /// Days since 1970-01-01 to a date of the proleptic Gregorian calendar, in 400-year eras.
@@ -109,6 +115,20 @@ mod tests {
         assert_eq!(Millis::from_stamp("2026-11-21T06:12:25.04Z"), Some(Millis(1_795_241_545_040)));
         assert_eq!(Millis::from_stamp("2026-11-21T14:12:25.0400009+08:00"), Some(Millis(1_795_241_545_040)));
         for bad in ["", "2026-11-21", "2026-13-21T06:12:25Z", "2026-11-21T06:12Z", "2026-11-21T06:12:25"] {
+            assert_eq!(Millis::from_stamp(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_offset_is_less_than_a_day() {
+        assert_eq!(Millis::from_stamp("1970-01-02T00:00:00+23:59"), Some(Millis(60_000)));
+        for bad in [
+            "2026-11-21T00:00:00+24:00",
+            "2026-11-21T00:00:00+00:60",
+            "2026-11-21T00:00:00+-1:00",
+            "2026-11-21T00:00:00+9223372036854775807:00",
+            "2026-11-21T00:00:00-00:9223372036854775807",
+        ] {
             assert_eq!(Millis::from_stamp(bad), None, "{bad}");
         }
     }
