@@ -5,4 +5,5 @@ mod delivery;
 mod framing;
 mod gate;
 mod lobby;
+mod transfer;
 mod world;

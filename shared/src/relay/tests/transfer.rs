@@ -1,0 +1,113 @@
+//! One mailbox whose calls are answered by hand: other mailboxes that are away, and a disk that
+//! reports what is long known.
+
+use super::world::jid;
+use crate::gate::BatchNo;
+use crate::id::{DeviceId, LinkId, StanzaSeq};
+use crate::limits::{Limits, TRANSFER_RETRY_MS_MIN};
+use crate::memory::MailboxStore;
+use crate::relay::rows::{DeviceRow, Op};
+use crate::relay::{Config, Counters, Input, LinkState, Output, Phase, Registration};
+use crate::relay::{RelayEngine, TransferReply, TransferRequest};
+use crate::sm::Handled;
+use crate::time::Millis;
+
+const LINK: LinkId = LinkId(1);
+const TYPING: &str = "<message xmlns='jabber:client' to='b@d'>\
+    <composing xmlns='http://jabber.org/protocol/chatstates'/></message>";
+
+/// The mailbox, with a device that was there before it woke up.
+struct Alone {
+    engine: RelayEngine,
+    store: MailboxStore,
+    now: Millis,
+    held: Vec<(BatchNo, Vec<Op>)>,
+    calls: Vec<TransferRequest>,
+    wake: Option<Millis>,
+}
+
+impl Alone {
+    fn new() -> Self {
+        let phone = DeviceId::from("phone");
+        let counters = Counters {
+            handled: Handled::ZERO,
+            told: Handled::ZERO,
+            sent: Handled::ZERO,
+            next: StanzaSeq(1),
+            unrequested: 0,
+            requested: None,
+            managed: false,
+            stream: 1,
+            carbons: false,
+            available: false,
+        };
+        let state = LinkState {
+            phase: Phase::Bound(phone.clone()),
+            opened: Millis(0),
+            failures: 0,
+            counters: Some(counters),
+            transferred: StanzaSeq(0),
+        };
+        let row = DeviceRow {
+            device: phone.clone(),
+            cursor: StanzaSeq(0),
+            stream: None,
+            last_seen: Millis(0),
+            named: true,
+        };
+        let mut store = MailboxStore::default();
+        store.devices.insert(phone, row);
+        let config = Config {
+            account: jid("a"),
+            registration: Registration::Closed,
+            seed: [0; 32],
+            limits: Limits::DEFAULT,
+        };
+        let now = Millis(1_000_000);
+        let engine = RelayEngine::load(now, store.rows(), vec![(LINK, state)], config);
+        Self { engine, store, now, held: Vec::new(), calls: Vec::new(), wake: None }
+    }
+
+    fn input(&mut self, input: Input<'_>) {
+        self.engine.handle(self.now, input, &self.store);
+        loop {
+            match self.engine.poll() {
+                Output::Commit(no, ops) => self.held.push((no, ops)),
+                Output::Transfer(request) => self.calls.push(request),
+                Output::WakeAt(at) => {
+                    self.wake = at;
+                    return;
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn message(&mut self, id: &str) {
+        let text = format!("<message xmlns='jabber:client' to='b@d' id='{id}'><body>{id}</body></message>");
+        self.input(Input::Frame(LINK, &text));
+    }
+
+    fn commit(&mut self) -> BatchNo {
+        let (no, ops) = self.held.remove(0);
+        ops.iter().for_each(|op| self.store.apply(op));
+        self.input(Input::Committed(no));
+        no
+    }
+
+    fn called(&mut self) -> Vec<u64> {
+        self.calls.remove(0).items.iter().map(|item| item.seq.0).collect()
+    }
+}
+
+#[test]
+fn a_state_that_cannot_be_handed_over_leaves_nothing_to_wake_up_for() {
+    let mut alone = Alone::new();
+    alone.input(Input::Frame(LINK, TYPING));
+    assert_eq!(alone.called(), [0]);
+    alone.input(Input::Transferred(jid("b"), StanzaSeq(0), None));
+    assert_eq!(alone.wake, None, "it is lost with the call");
+    alone.now = alone.now.plus(TRANSFER_RETRY_MS_MIN);
+    alone.input(Input::Wake);
+    assert_eq!(alone.wake, None, "a wake-up that does nothing must not ask for the next");
+}
