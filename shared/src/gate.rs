@@ -118,18 +118,15 @@ impl<K: Copy + PartialEq, O, E> Gate<K, O, E> {
         self.queue.pop_front().map(|(_, effect)| Released::Effect(effect))
     }
 
-    /// The store has this batch. A number that is not out is ignored: it is late news.
-    pub fn committed(&mut self, no: BatchNo) {
-        let Some((out, _)) = &self.in_flight else { return };
-        if *out != no {
-            return;
+    /// The store has this batch. A number that is not out is ignored: it is late news. Returns
+    /// whether it was out.
+    pub fn committed(&mut self, no: BatchNo) -> bool {
+        let Some((no, counts)) = self.in_flight.take_if(|(out, _)| *out == no) else { return false };
+        self.committed = no;
+        for (key, handled) in counts {
+            set(&mut self.durable, key, handled);
         }
-        if let Some((no, counts)) = self.in_flight.take() {
-            self.committed = no;
-            for (key, handled) in counts {
-                set(&mut self.durable, key, handled);
-            }
-        }
+        true
     }
 
     /// What may be told the peer about this stream.

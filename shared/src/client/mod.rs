@@ -169,8 +169,8 @@ impl ClientEngine {
             Input::Wake => {}
             Input::Command(command) => self.command(command),
             Input::Committed(_) if bad::is(Bug::LateCommitDropped) && self.link.is_none() => {}
-            Input::CommitFailed(no) if bad::is(Bug::CommitFailureIgnored) => self.gate.committed(no),
-            Input::Committed(no) => self.gate.committed(no),
+            Input::CommitFailed(no) if bad::is(Bug::CommitFailureIgnored) => _ = self.gate.committed(no),
+            Input::Committed(no) => _ = self.gate.committed(no),
             Input::CommitFailed(_) => return self.finish(),
         }
         self.serve_timers();

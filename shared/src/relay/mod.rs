@@ -167,8 +167,9 @@ impl RelayEngine {
     }
 
     fn committed(&mut self, no: BatchNo) {
-        self.gate.committed(no);
-        self.head.committed(self.in_flight_upto);
+        if self.gate.committed(no) {
+            self.head.committed(self.in_flight_upto);
+        }
     }
 
     /// The store failed: nothing that is only in memory may be believed or told any more.

@@ -111,3 +111,17 @@ fn a_state_that_cannot_be_handed_over_leaves_nothing_to_wake_up_for() {
     alone.input(Input::Wake);
     assert_eq!(alone.wake, None, "a wake-up that does nothing must not ask for the next");
 }
+
+#[test]
+fn a_commit_reported_twice_is_old_news_for_the_log_too() {
+    let mut alone = Alone::new();
+    alone.message("1");
+    let first = alone.commit();
+    assert_eq!(alone.called(), [1]);
+    alone.message("2");
+    alone.input(Input::Committed(first));
+    alone.input(Input::Transferred(jid("b"), StanzaSeq(1), Some(TransferReply::Accepted)));
+    assert_eq!(alone.calls, []);
+    alone.commit();
+    assert_eq!(alone.called(), [2], "what is on its way to the disk is still there to be handed over");
+}
