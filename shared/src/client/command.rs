@@ -1,6 +1,6 @@
 //! What the user does. Each command may come twice; the second one changes nothing.
 
-use super::connect::Again;
+use super::connect::{Again, Phase};
 use super::login::SignIn;
 use super::receive::preview;
 use super::rows::{Direction, MessageKey, MessageRow, Op, OutboxRow, Owed, Status, Times};
@@ -59,13 +59,15 @@ impl ClientEngine {
         let online = self.is_online();
         self.write_session();
         if let Some(link) = &self.link {
-            let id = link.id;
+            let (id, open) = (link.id, !matches!(link.phase, Phase::Dialling));
             if online {
                 // XEP-0198 §4: a last ack, or the relay takes what we have for lost.
                 self.gate.effect(Effect::Ack(id, self.session.stream));
                 self.say(&stanzas::presence(false));
             }
-            self.say(&stanzas::close());
+            if open {
+                self.say(&stanzas::close());
+            }
             self.gate.effect(Effect::Close(id));
         }
         self.link = None;

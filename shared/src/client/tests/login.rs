@@ -151,3 +151,19 @@ fn signing_out_acks_leaves_and_clears() {
     world.advance(1000);
     assert!(world.engine.is_online());
 }
+
+#[test]
+fn signing_out_says_nothing_on_a_connection_that_is_not_open_yet() {
+    let mut world = World::online();
+    world.cut();
+    world.handle(Input::Command(Command::Reconnect));
+    world.handle(Input::Command(Command::SignOut));
+    let mut outputs = vec![world.engine.poll()];
+    if let Some(Output::Commit(no, _)) = outputs.first() {
+        world.handle(Input::Committed(*no));
+    }
+    outputs.extend((0..12).map(|_| world.engine.poll()));
+    assert!(outputs.iter().any(|output| matches!(output, Output::Connect(..))));
+    let said = outputs.iter().find(|output| matches!(output, Output::Send(..)));
+    assert_eq!(said, None);
+}
