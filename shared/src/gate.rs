@@ -140,6 +140,11 @@ impl<K: Copy + PartialEq, O, E> Gate<K, O, E> {
         self.queue.retain(|(_, effect)| !test(effect));
     }
 
+    /// What has not left, for whoever gives the gate up.
+    pub fn into_queued(self) -> impl Iterator<Item = E> {
+        self.queue.into_iter().map(|(_, effect)| effect)
+    }
+
     /// Whether nothing waits: no batch open or out, no effect queued.
     pub fn is_idle(&self) -> bool {
         self.open.is_empty() && self.in_flight.is_none() && self.queue.is_empty()

@@ -220,10 +220,19 @@ impl ClientEngine {
     /// The store is in an unknown state, and so is everything that was decided upon it.
     fn finish(&mut self) {
         self.finished = true;
-        self.gate = Gate::default();
-        if let Some(link) = self.link.take() {
-            self.gate.effect(Effect::Close(link.id));
+        // Closed is what is open for the driver: what it was asked for and not told to close.
+        let mut open: BTreeSet<LinkId> = self.link.take().map(|link| link.id).into_iter().collect();
+        let mut never_asked = Vec::new();
+        for effect in std::mem::take(&mut self.gate).into_queued() {
+            match effect {
+                Effect::Close(link) => drop(open.insert(link)),
+                Effect::Connect(link) => never_asked.push(link),
+                _ => {}
+            }
         }
+        open.into_iter()
+            .filter(|link| !never_asked.contains(link))
+            .for_each(|link| self.gate.effect(Effect::Close(link)));
     }
 
     fn notify(&mut self, event: Event) {

@@ -175,9 +175,14 @@ impl RelayEngine {
     /// The store failed: nothing that is only in memory may be believed or told any more.
     fn poison(&mut self) {
         self.poisoned = true;
-        self.gate = Gate::default();
         self.to_remember.clear();
-        for (link, _) in std::mem::take(&mut self.links) {
+        let closing = std::mem::take(&mut self.gate).into_queued().filter_map(|effect| match effect {
+            Effect::Close(link, _) => Some(link),
+            _ => None,
+        });
+        let links = std::mem::take(&mut self.links);
+        let open: BTreeSet<LinkId> = closing.chain(links.into_keys()).collect();
+        for link in open {
             self.gate.effect(Effect::Frame(link, StreamCondition::InternalServerError.element().to_frame()));
             self.gate.effect(Effect::Close(link, 1011));
         }

@@ -126,3 +126,18 @@ fn a_failed_commit_ends_the_engine() {
     world.reload();
     assert!(world.engine.is_online() && world.store.messages.is_empty());
 }
+
+#[test]
+fn a_failed_commit_closes_the_link_there_is_and_no_other() {
+    let mut world = World::online();
+    let link = world.link.unwrap();
+    world.stuck = true;
+    world.command(send("o1", "hello"));
+    let (_, no, _) = world.pending.pop_front().unwrap();
+    // The link is given up and another one dialled, but both wait for the disk.
+    world.handle(Input::Frame(link, "no XML"));
+    world.handle(Input::Command(Command::Reconnect));
+    world.handle(Input::CommitFailed(no));
+    assert_eq!(world.engine.poll(), Output::Close(link));
+    assert_eq!(world.engine.poll(), Output::WakeAt(None));
+}

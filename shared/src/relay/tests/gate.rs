@@ -119,3 +119,15 @@ fn a_failed_commit_ends_every_connection_and_tells_nobody_anything() {
     bob.drain(&mut world);
     assert_eq!(bob.bodies, ["after"], "what failed to commit never left");
 }
+
+#[test]
+fn a_failed_commit_ends_a_connection_whose_end_was_waiting_for_it() {
+    let mut world = World::new();
+    let mut alice = Device::online(&mut world, "a", "phone");
+    world.slow_disk = true;
+    alice.say(&mut world, MESSAGE);
+    alice.say(&mut world, "no XML");
+    assert_eq!(world.closed.get(&alice.link), None);
+    world.settle(false);
+    assert_eq!(world.closed.get(&alice.link), Some(&1011));
+}
