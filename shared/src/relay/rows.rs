@@ -97,7 +97,7 @@ pub enum Op {
 }
 
 /// Everything an engine needs to start.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Rows {
     /// Table `account`.
     pub account: Option<AccountRow>,
