@@ -1,0 +1,241 @@
+//! The model: what stands is read from the whole history of operations, newest first. Slow, plain,
+//! and made differently from the stores in memory, so that a mistake is not made twice.
+
+use crate::script::{Keeps, value};
+use crate::{browser, mailbox};
+use serde_json::{Value, json};
+use shared::client::rows::{MessageRow, Op as BrowserOp};
+use shared::limits::Limits;
+use shared::log::LogRow;
+use shared::relay::rows::{Marks, Op as MailboxOp};
+
+/// Everything ever committed to a mailbox.
+#[derive(Default)]
+pub struct MailboxHistory(Vec<MailboxOp>);
+
+/// Everything ever committed to a browser.
+#[derive(Default)]
+pub struct BrowserHistory(Vec<BrowserOp>);
+
+/// For each key that any operation names, the row that the newest of them left, by key.
+fn standing<O, K: Ord, R>(ops: &[O], names: impl Fn(&O) -> Option<(K, Option<R>)>) -> Vec<R> {
+    let mut named: Vec<(K, Option<R>)> = Vec::new();
+    for (key, row) in ops.iter().rev().filter_map(names) {
+        if named.iter().all(|(known, _)| *known != key) {
+            named.push((key, row));
+        }
+    }
+    named.sort_by(|a, b| a.0.cmp(&b.0));
+    named.into_iter().filter_map(|(_, row)| row).collect()
+}
+
+fn newest<O, R>(ops: &[O], is: impl Fn(&O) -> Option<R>) -> Option<R> {
+    ops.iter().rev().find_map(is)
+}
+
+impl MailboxHistory {
+    fn log(&self) -> Vec<LogRow> {
+        let appended = |op: &MailboxOp| match op {
+            MailboxOp::Append(row) => Some(row.clone()),
+            _ => None,
+        };
+        let mut rows: Vec<LogRow> = self.0.iter().filter_map(appended).collect();
+        rows.sort_by_key(|row| row.seq);
+        rows
+    }
+}
+
+impl Keeps for MailboxHistory {
+    type Op = MailboxOp;
+    type Ask = mailbox::Ask;
+
+    fn apply(&mut self, op: &MailboxOp) {
+        self.0.push(op.clone());
+    }
+
+    fn rows(&self) -> Value {
+        let account = newest(&self.0, |op| match op {
+            MailboxOp::PutAccount(row) => Some(row.clone()),
+            _ => None,
+        });
+        let marks = newest(&self.0, |op| match op {
+            MailboxOp::PutMarks(marks) => Some(*marks),
+            _ => None,
+        });
+        let marks = marks.unwrap_or(Marks::default());
+        let devices = standing(&self.0, |op| match op {
+            MailboxOp::PutDevice(row) => Some((row.device.clone(), Some(row.clone()))),
+            MailboxOp::DeleteDevice(id) => Some((id.clone(), None)),
+            _ => None,
+        });
+        let peers = standing(&self.0, |op| match op {
+            MailboxOp::PutPeer(peer, seq) => Some((peer.clone(), Some((peer.clone(), *seq)))),
+            _ => None,
+        });
+        let log = self.log();
+        let last = log.last().map_or(0, |row| row.seq.0);
+        let is_in_tail = |row: &LogRow| row.seq > marks.checkpoint || row.seq > marks.transferred;
+        let tail: Vec<LogRow> = log.into_iter().filter(is_in_tail).collect();
+        json!({
+            "account": value(&account), "marks": value(&marks), "devices": value(&devices),
+            "peers": value(&peers), "tail": value(&tail), "last": last,
+        })
+    }
+
+    fn answer(&self, ask: &mailbox::Ask) -> Value {
+        let mut log = self.log();
+        match ask {
+            mailbox::Ask::Page(after, limit) => {
+                log.retain(|row| row.seq > *after);
+                log.truncate(*limit);
+                value(&log)
+            }
+            mailbox::Ask::Sources(since, limit) => {
+                log.retain(|row| row.at >= *since && row.source.is_some());
+                let newest = log.split_off(log.len().saturating_sub(*limit));
+                let told: Vec<_> =
+                    newest.into_iter().rev().map(|row| (row.seq, row.at, row.source)).collect();
+                value(&told)
+            }
+        }
+    }
+}
+
+impl BrowserHistory {
+    /// Nothing before the last `Clear` counts.
+    fn since_clear(&self) -> &[BrowserOp] {
+        let cleared = self.0.iter().rposition(|op| *op == BrowserOp::Clear);
+        &self.0[cleared.map_or(0, |at| at + 1)..]
+    }
+
+    fn messages(&self) -> Vec<MessageRow> {
+        standing(self.since_clear(), |op| match op {
+            BrowserOp::PutMessage(row) => Some((row.key.clone(), Some(row.clone()))),
+            BrowserOp::DeleteMessage(key) => Some((key.clone(), None)),
+            _ => None,
+        })
+    }
+
+    fn conversations(&self) -> Vec<shared::client::rows::ConversationRow> {
+        standing(self.since_clear(), |op| match op {
+            BrowserOp::PutConversation(row) => Some((row.jid.clone(), Some(row.clone()))),
+            _ => None,
+        })
+    }
+}
+
+impl Keeps for BrowserHistory {
+    type Op = BrowserOp;
+    type Ask = browser::Ask;
+
+    fn apply(&mut self, op: &BrowserOp) {
+        self.0.push(op.clone());
+    }
+
+    fn rows(&self) -> Value {
+        let ops = self.since_clear();
+        let account = newest(ops, |op| match op {
+            BrowserOp::PutAccount(row) => Some(row.clone()),
+            _ => None,
+        });
+        let session = newest(ops, |op| match op {
+            BrowserOp::PutSession(row) => Some(row.clone()),
+            _ => None,
+        });
+        let outbox = standing(ops, |op| match op {
+            BrowserOp::PutOutbox(row) => Some((row.origin.clone(), Some(row.clone()))),
+            BrowserOp::DeleteOutbox(origin) => Some((origin.clone(), None)),
+            _ => None,
+        });
+        let owed = standing(ops, |op| match op {
+            BrowserOp::PutOwed(row) => Some((row.key.clone(), Some(row.clone()))),
+            BrowserOp::DeleteOwed(key) => Some((key.clone(), None)),
+            _ => None,
+        });
+        let mut messages = self.messages();
+        let awaiting: Vec<_> = messages.iter().filter(|row| row.awaiting.is_some()).cloned().collect();
+        messages.sort_by(|a, b| b.order.cmp(&a.order).then_with(|| b.key.cmp(&a.key)));
+        messages.truncate(Limits::DEFAULT.client_recent_keys_max);
+        messages.reverse();
+        let recent: Vec<_> = messages.into_iter().map(|row| row.key).collect();
+        json!({
+            "account": value(&account), "session": value(&session), "outbox": value(&outbox),
+            "owed": value(&owed), "conversations": value(&self.conversations()),
+            "awaiting": value(&awaiting), "recent": value(&recent),
+        })
+    }
+
+    fn answer(&self, ask: &browser::Ask) -> Value {
+        let mut messages = self.messages();
+        match ask {
+            browser::Ask::Page(conversation, before, limit) => {
+                messages.retain(|row| row.conversation == *conversation);
+                messages.retain(|row| before.is_none_or(|before| row.order < before));
+                messages.sort_by_key(|row| std::cmp::Reverse(row.order));
+                messages.truncate(*limit as usize);
+                messages.reverse();
+                value(&messages)
+            }
+            browser::Ask::Conversations => {
+                let mut rows = self.conversations();
+                rows.sort_by_key(|row| (std::cmp::Reverse(row.last_at), row.jid.clone()));
+                value(&rows)
+            }
+            browser::Ask::News => {
+                let may_rise = messages.clone().into_iter().filter(|row| row.awaiting.is_some());
+                let mut told: Vec<MessageRow> = may_rise.collect();
+                messages.sort_by_key(|row| std::cmp::Reverse(row.order));
+                messages.truncate(browser::NEWS_MAX);
+                told.extend(messages);
+                told.sort_by(|a, b| a.key.cmp(&b.key));
+                told.dedup();
+                json!([value(&told), value(&self.conversations())])
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::script::Script;
+    use shared::memory::{ClientStore, MailboxStore};
+
+    /// Two keepers of rows agree on every step.
+    fn agree<A: Keeps, B: Keeps>(left: Vec<Script<A>>, right: Vec<Script<B>>) {
+        assert_eq!(left.len(), right.len());
+        let mut steps = 0;
+        for (left, right) in left.into_iter().zip(right) {
+            for (number, (a, b)) in left.steps.iter().zip(&right.steps).enumerate() {
+                assert_eq!(a, b, "{}, step {number}", left.name);
+                steps += 1;
+            }
+        }
+        assert!(steps > 0, "there is nothing to agree on");
+    }
+
+    #[test]
+    fn the_mailbox_in_memory_is_what_its_history_says() {
+        for seed in 1..5 {
+            agree(mailbox::scripts::<MailboxStore>(seed), mailbox::scripts::<MailboxHistory>(seed));
+        }
+    }
+
+    #[test]
+    fn the_browser_in_memory_is_what_its_history_says() {
+        for seed in 1..5 {
+            agree(browser::scripts::<ClientStore>(seed), browser::scripts::<BrowserHistory>(seed));
+        }
+    }
+
+    #[test]
+    fn a_seed_writes_the_same_scripts_again() {
+        let json = |seed| {
+            let mailbox = mailbox::scripts::<MailboxStore>(seed);
+            let browser = browser::scripts::<ClientStore>(seed);
+            crate::script::to_json(seed, &mailbox) + &crate::script::to_json(seed, &browser)
+        };
+        assert!(json(7) == json(7), "the same seed, other scripts");
+        assert!(json(7) != json(8), "the seed changes nothing");
+    }
+}
