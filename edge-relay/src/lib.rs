@@ -9,6 +9,8 @@
 mod bind;
 mod calls;
 mod columns;
+#[cfg(feature = "contract")]
+mod contract;
 mod crash;
 mod links;
 mod lobby;
@@ -52,6 +54,8 @@ async fn fetch(request: Request, env: Env, context: Context) -> Result<Response>
             }
             _ => Response::error("name a local account", 400),
         },
+        #[cfg(feature = "contract")]
+        path if path.starts_with(contract::PREFIX) => contract::forward(request, &env).await,
         // Types, headers and pages of the app are the asset server's to know.
         _ => env.assets("ASSETS")?.fetch_request(request).await,
     }

@@ -29,6 +29,10 @@ impl DurableObject for Mailbox {
     async fn fetch(&self, mut request: Request) -> Result<Response> {
         let Some(inner) = &self.inner else { return Response::error("the relay crashed", 503) };
         crash::enter(&inner.state);
+        #[cfg(feature = "contract")]
+        if request.path().starts_with(crate::contract::PREFIX) {
+            return crate::contract::answer(inner, &mut request).await;
+        }
         match (request.path().as_str(), inner.account()) {
             ("/transfer", Some(_)) => transfer(inner, &request.text().await?).await,
             ("/transfer", None) => Response::from_json(&TransferReply::NoSuchUser),
