@@ -17,6 +17,8 @@
 mod audience;
 mod browser;
 mod commit;
+#[cfg(feature = "contract")]
+pub mod contract;
 mod database;
 mod engine_loop;
 mod handover;
