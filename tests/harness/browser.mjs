@@ -12,7 +12,7 @@ import { Tab } from "./tab.mjs";
 import { until } from "./wait.mjs";
 import { bare, passwordOf, someone } from "./wire.mjs";
 
-const FLAGS = [
+export const FLAGS = [
   "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
   "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--lang=en",
   // Nobody looks at these windows; they must run as if somebody did.
@@ -102,12 +102,9 @@ export class Person {
 
   /** SIGKILL to exactly this person's browser process. */
   async kill() {
-    const pid = await this.#pid();
-    if (pid === undefined) throw new Error("the browser to kill is not running");
-    process.kill(pid, "SIGKILL");
+    await killBrowser(this.dir);
     for (const tab of this.tabs) tab.isGone = true;
     this.tabs = [];
-    await until("the browser to be gone", async () => (await this.#pid()) === undefined, { timeoutMs: 10_000 });
     await this.#context.close().catch(() => {});
   }
 
@@ -116,17 +113,25 @@ export class Person {
     await this.proxy.stop();
     await rm(this.dir, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 });
   }
+}
 
-  async #pid() {
-    for (const entry of await readdir("/proc")) {
-      if (!/^\d+$/.test(entry)) continue;
-      const command = await readFile(`/proc/${entry}/cmdline`, "utf8").catch(() => "");
-      const words = command.split("\0");
-      const isOurs = words.includes(`--user-data-dir=${this.dir}`);
-      if (isOurs && !words.some((word) => word.startsWith("--type="))) return Number(entry);
-    }
-    return undefined;
+/** SIGKILL to exactly the browser process of this profile; answers when it is gone. */
+export async function killBrowser(dir) {
+  const pid = await browserPid(dir);
+  if (pid === undefined) throw new Error("the browser to kill is not running");
+  process.kill(pid, "SIGKILL");
+  await until("the browser to be gone", async () => (await browserPid(dir)) === undefined, { timeoutMs: 10_000 });
+}
+
+async function browserPid(dir) {
+  for (const entry of await readdir("/proc")) {
+    if (!/^\d+$/.test(entry)) continue;
+    const command = await readFile(`/proc/${entry}/cmdline`, "utf8").catch(() => "");
+    const words = command.split("\0");
+    const isOurs = words.includes(`--user-data-dir=${dir}`);
+    if (isOurs && !words.some((word) => word.startsWith("--type="))) return Number(entry);
   }
+  return undefined;
 }
 
 /** Prints what the tabs have said, when a test has failed; to be called in `afterEach`. */

@@ -22,7 +22,7 @@ export class Relay {
   #stderr = "";
   kills = 0;
 
-  /** Options: `registration` (open, invite, closed), `vars` (more text bindings). */
+  /** Options: `registration` (open, invite, closed), `vars` (more text bindings), `build` (another relay). */
   static async start(options = {}) {
     const relay = new Relay();
     relay.dir = await mkdtemp(join(tmpdir(), "counterfoil-relay-"));
@@ -134,14 +134,14 @@ export class Relay {
     }
   }
 
-  async #configure({ registration = "open", vars = {} }) {
-    if (!existsSync(join(RELAY_DIR, "index.js"))) throw new Error(`no relay is built in ${RELAY_DIR}`);
+  async #configure({ registration = "open", vars = {}, build = RELAY_DIR }) {
+    if (!existsSync(join(build, "index.js"))) throw new Error(`no relay is built in ${build}`);
     await mkdir(this.objects, { recursive: true });
     const modules = [];
-    for (const file of (await readdir(RELAY_DIR)).sort((a, b) => rank(a) - rank(b))) {
+    for (const file of (await readdir(build)).sort((a, b) => rank(a) - rank(b))) {
       const kind = file.endsWith(".wasm") ? "wasm" : /\.m?js$/.test(file) ? "esModule" : undefined;
       if (kind === undefined) continue;
-      await copyFile(join(RELAY_DIR, file), join(this.dir, file));
+      await copyFile(join(build, file), join(this.dir, file));
       modules.push(`(name = ${quote(file)}, ${kind} = embed ${quote(file)})`);
     }
     if (existsSync(ASSET_WORKER)) await copyFile(ASSET_WORKER, join(this.dir, "assets-worker.mjs"));
