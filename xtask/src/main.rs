@@ -11,12 +11,14 @@
 //! | `build`, `app` | the two drivers; what the app needs after Trunk |
 //! | `server`, `dev`, `workerd` | a child that serves until a signal; under wrangler; under plain workerd |
 //! | `test`, `tally`, `browser`, `tidy`, `rules` | suites, counting, Chromium, the house rules as a test |
+//! | `contract` | one contract for every store |
 //! | `bench` | latency, throughput, rows written |
 //! | `size` | what a visitor downloads |
 
 mod app;
 mod browser;
 mod build;
+mod contract;
 mod dev;
 mod paths;
 mod rules;
@@ -44,7 +46,7 @@ cargo xtask <task> [options]
           [--registration open|closed] [--print-config]
                               serve the last build with plain workerd (self-hosting)
   test    [--release] [SUITE…]
-                              tidy unit wasm wire e2e chaos; all of them by default
+                              tidy unit wasm wire e2e chaos contract; all of them by default
   bench                       latency, throughput and rows written, on release builds
   size                        compressed size of the app; build --release first
 ";

@@ -8,12 +8,12 @@ use crate::paths::{root, target, under_root};
 use crate::run::{Show, ask, observe};
 use crate::tally::Tally;
 use crate::tools::{self, Tools, npm_install, rust_target, setup};
-use crate::{browser, tidy};
+use crate::{browser, contract, tidy};
 use anyhow::{Context, Result, bail};
 use std::process::Command;
 use std::time::Instant;
 
-const SUITES: [&str; 6] = ["tidy", "unit", "wasm", "wire", "e2e", "chaos"];
+const SUITES: [&str; 7] = ["tidy", "unit", "wasm", "wire", "e2e", "chaos", "contract"];
 const WASI_RUNNER: &str = "xtask/wasi/run.mjs";
 
 /// Runs the named suites, or all; answers whether all tests passed.
@@ -33,6 +33,7 @@ pub fn test(names: &[String], profile: Profile) -> Result<bool> {
             "tidy" => tidy::tidy(),
             "unit" => unit(),
             "wasm" => wasm(),
+            "contract" => contract::contract(),
             _ => js.run(suite),
         };
         let tally = outcome.unwrap_or_else(|error| {
@@ -44,7 +45,7 @@ pub fn test(names: &[String], profile: Profile) -> Result<bool> {
     eprintln!();
     let mut sum = Tally::default();
     for (suite, tally, seconds) in report {
-        eprintln!("{suite:6} {:5} passed {:4} failed {seconds:8.1} s", tally.passed, tally.failed);
+        eprintln!("{suite:8} {:5} passed {:4} failed {seconds:8.1} s", tally.passed, tally.failed);
         sum += tally;
     }
     println!("{} passed, {} failed", sum.passed, sum.failed);
@@ -145,7 +146,7 @@ pub fn bench() -> Result<()> {
 }
 
 /// Node, told where everything is that was built.
-fn node_with_builds(tools: &Tools) -> Result<Command> {
+pub fn node_with_builds(tools: &Tools) -> Result<Command> {
     let mut node = tools.command(&tools.node);
     node.current_dir(root())
         .env("COUNTERFOIL_ROOT", root())
@@ -165,7 +166,7 @@ fn prepare(profile: Profile) -> Result<Prepared> {
     Ok(Prepared { tools, chromium })
 }
 
-fn test_files(folder: &std::path::Path) -> Result<Vec<std::path::PathBuf>> {
+pub fn test_files(folder: &std::path::Path) -> Result<Vec<std::path::PathBuf>> {
     let entries = std::fs::read_dir(folder)
         .with_context(|| format!("the suite's folder {} is missing", folder.display()))?;
     let mut files: Vec<_> = entries
@@ -176,14 +177,14 @@ fn test_files(folder: &std::path::Path) -> Result<Vec<std::path::PathBuf>> {
     Ok(files)
 }
 
-fn cargo(words: &str) -> Command {
+pub fn cargo(words: &str) -> Command {
     let mut command = Command::new("cargo");
     command.args(words.split_whitespace()).current_dir(root());
     command
 }
 
 /// A command that as a whole holds or does not.
-fn check(title: &str, command: &mut Command) -> Result<Tally> {
+pub fn check(title: &str, command: &mut Command) -> Result<Tally> {
     let outcome = observe(title, command, Show::Failure)?;
     if !outcome.ok {
         eprintln!("{}", outcome.text);
@@ -192,7 +193,7 @@ fn check(title: &str, command: &mut Command) -> Result<Tally> {
 }
 
 /// A command that runs tests and sums them up. None at all is a failure.
-fn suite(title: &str, command: &mut Command) -> Result<Tally> {
+pub fn suite(title: &str, command: &mut Command) -> Result<Tally> {
     let outcome = observe(title, command, Show::Live)?;
     let tally = Tally::read(&outcome.text, outcome.ok);
     if tally == Tally::default() {
