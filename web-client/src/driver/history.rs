@@ -62,6 +62,10 @@ pub(super) async fn page(
     before: Option<u64>,
     limit: u32,
 ) -> Result<Vec<MessageRow>, StoreFault> {
+    // IndexedDB takes an empty range for a mistake.
+    if before == Some(0) {
+        return Ok(Vec::new());
+    }
     let at = |order: f64| Array::of2(&conversation.as_str().into(), &order.into()).into();
     let (first, last): (JsValue, JsValue) = (at(0.0), at(before.map_or(ORDER_MAX, |order| order as f64)));
     read(database, &[store::MESSAGES], async |transaction| {
