@@ -325,6 +325,8 @@ fn shared_places<S: Browser>() -> Script<S> {
     script.commit(oldest.chain((5..max + 2).map(|number| row(number, number))).collect()).reopen();
     let newest = (0..3).map(|number| row(90_000 + number, PROVISIONAL));
     script.commit(newest.collect()).ask(Ask::News);
+    let crowd = NEWS_MAX as u64 + 50;
+    script.commit((0..crowd).map(|number| row(91_000 + number, PROVISIONAL + 1)).collect()).ask(Ask::News);
     script
 }
 

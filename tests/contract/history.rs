@@ -33,6 +33,11 @@ fn newest<O, R>(ops: &[O], is: impl Fn(&O) -> Option<R>) -> Option<R> {
     ops.iter().rev().find_map(is)
 }
 
+/// Where messages share a place, their keys decide.
+fn newest_first(messages: &mut [MessageRow]) {
+    messages.sort_by(|a, b| b.order.cmp(&a.order).then_with(|| b.key.cmp(&a.key)));
+}
+
 impl MailboxHistory {
     fn log(&self) -> Vec<LogRow> {
         let appended = |op: &MailboxOp| match op {
@@ -154,7 +159,7 @@ impl Keeps for BrowserHistory {
         });
         let mut messages = self.messages();
         let awaiting: Vec<_> = messages.iter().filter(|row| row.awaiting.is_some()).cloned().collect();
-        messages.sort_by(|a, b| b.order.cmp(&a.order).then_with(|| b.key.cmp(&a.key)));
+        newest_first(&mut messages);
         messages.truncate(Limits::DEFAULT.client_recent_keys_max);
         messages.reverse();
         let recent: Vec<_> = messages.into_iter().map(|row| row.key).collect();
@@ -171,7 +176,7 @@ impl Keeps for BrowserHistory {
             browser::Ask::Page(conversation, before, limit) => {
                 messages.retain(|row| row.conversation == *conversation);
                 messages.retain(|row| before.is_none_or(|before| row.order < before));
-                messages.sort_by_key(|row| std::cmp::Reverse(row.order));
+                newest_first(&mut messages);
                 messages.truncate(*limit as usize);
                 messages.reverse();
                 value(&messages)
@@ -184,7 +189,7 @@ impl Keeps for BrowserHistory {
             browser::Ask::News => {
                 let may_rise = messages.clone().into_iter().filter(|row| row.awaiting.is_some());
                 let mut told: Vec<MessageRow> = may_rise.collect();
-                messages.sort_by_key(|row| std::cmp::Reverse(row.order));
+                newest_first(&mut messages);
                 messages.truncate(browser::NEWS_MAX);
                 told.extend(messages);
                 told.sort_by(|a, b| a.key.cmp(&b.key));

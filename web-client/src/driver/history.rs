@@ -84,7 +84,7 @@ pub(super) async fn news(database: &Database) -> Result<(Vec<MessageRow>, Vec<Co
         let messages = transaction.store(store::MESSAGES)?;
         let newest = messages.index(index::RECENT)?;
         let range = newest_range(&newest, NEWS_MAX).await?;
-        let mut found: Vec<MessageRow> = rows(newest.get_all(range, Some(NEWS_MAX)).await?)?;
+        let mut found: Vec<MessageRow> = rows(last(newest.get_all(range, None).await?, NEWS_MAX))?;
         found.extend(rows(messages.index(index::AWAITING)?.get_all(None, Some(NEWS_MAX)).await?)?);
         let conversations = transaction.store(store::CONVERSATIONS)?.get_all(None, None).await?;
         Ok((found, rows(conversations)?))
@@ -96,7 +96,13 @@ pub(super) async fn news(database: &Database) -> Result<(Vec<MessageRow>, Vec<Co
 async fn recent(messages: &rexie::Store) -> rexie::Result<Vec<JsValue>> {
     let max = Limits::DEFAULT.client_recent_keys_max as u32;
     let newest = messages.index(index::RECENT)?;
-    newest.get_all_keys(newest_range(&newest, max).await?, Some(max)).await
+    Ok(last(newest.get_all_keys(newest_range(&newest, max).await?, None).await?, max))
+}
+
+/// The `max` last of what a range from [`newest_range`] holds: where messages share the place at
+/// which it begins, that is more.
+fn last(mut found: Vec<JsValue>, max: u32) -> Vec<JsValue> {
+    found.split_off(found.len().saturating_sub(max as usize))
 }
 
 /// Where the `max` newest begin. Two steps of a cursor find it; stepping through thousands
