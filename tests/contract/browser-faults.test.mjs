@@ -72,6 +72,8 @@ describe("a browser's store under faults", () => {
       await stands(store, 1);
       assert(await store.commit(batch(2)), store.fault);
       await stands(store, 2);
+      // A callback that is called after its transaction was given up would be.
+      assert.deepEqual(page.uncaught, []);
     });
   }
 

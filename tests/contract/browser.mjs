@@ -50,6 +50,8 @@ export class Page {
   /** Counts launches: what a page held is gone with it. */
   launches = 0;
   writes = [];
+  /** What nobody in the page caught. */
+  uncaught = [];
 
   static async start() {
     const page = new Page();
@@ -72,6 +74,7 @@ export class Page {
     this.#session = undefined;
     await this.#context.addInitScript(watch);
     this.page = this.#context.pages()[0] ?? (await this.#context.newPage());
+    this.page.on("pageerror", (error) => this.uncaught.push(error.message));
     await this.page.goto(this.origin);
     await this.page.waitForFunction(() => window.isReady);
   }

@@ -21,6 +21,8 @@ use shared::time::Millis;
 pub enum Ask {
     /// The newest so many messages of a conversation before a place, in timeline order.
     Page(BareJid, Option<u64>, u32),
+    /// Who is signed in.
+    Account,
     /// Newest first.
     Conversations,
     /// What a dying leader may have changed: the [`NEWS_MAX`] newest messages and those that
@@ -53,6 +55,7 @@ impl Keeps for ClientStore {
                 page.retain(|row| before.is_none_or(|before| row.order < before));
                 value(&page.split_off(page.len().saturating_sub(*limit as usize)))
             }
+            Ask::Account => value(&self.account),
             Ask::Conversations => {
                 let mut rows: Vec<_> = self.conversations.values().collect();
                 rows.sort_by(|a, b| b.last_at.cmp(&a.last_at).then_with(|| a.jid.cmp(&b.jid)));
@@ -97,7 +100,7 @@ pub fn scripts<S: Browser>(seed: u64) -> Vec<Script<S>> {
 
 fn never_written<S: Browser>() -> Script<S> {
     let mut script = Script::named("a browser that nobody used has no rows");
-    script.commit(vec![]).reopen().ask(Ask::Conversations).ask(Ask::News);
+    script.commit(vec![]).reopen().ask(Ask::Account).ask(Ask::Conversations).ask(Ask::News);
     script.ask(Ask::Page(jid("ann@localhost"), None, 10));
     script
 }
@@ -399,7 +402,13 @@ fn cleared<S: Browser>() -> Script<S> {
         ]
     };
     let then = |first: Vec<Op>, second: Vec<Op>| first.into_iter().chain(second).collect::<Vec<_>>();
-    script.commit(one_of_each("a")).commit(vec![Op::Clear]).reopen().ask(Ask::News);
+    script
+        .commit(one_of_each("a"))
+        .ask(Ask::Account)
+        .commit(vec![Op::Clear])
+        .ask(Ask::Account)
+        .reopen()
+        .ask(Ask::News);
     script.commit(then(one_of_each("a"), vec![Op::Clear])).reopen();
     script.commit(then(one_of_each("a"), then(vec![Op::Clear], one_of_each("b")))).reopen();
     script.commit(then(vec![Op::Clear], one_of_each("c"))).ask(Ask::Conversations);

@@ -181,6 +181,7 @@ impl Keeps for BrowserHistory {
                 messages.reverse();
                 value(&messages)
             }
+            browser::Ask::Account => Keeps::rows(self)["account"].take(),
             browser::Ask::Conversations => {
                 let mut rows = self.conversations();
                 rows.sort_by_key(|row| (std::cmp::Reverse(row.last_at), row.jid.clone()));

@@ -1,16 +1,16 @@
 // What can go wrong with a mailbox's store beside a bad row: a row that is too long, a process
 // that is killed while it writes, a disk that is full.
 import assert from "node:assert/strict";
-import { execFile } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { after, afterEach, before, describe, test } from "node:test";
-import { promisify } from "node:util";
+import { Ledger } from "../harness/ledger.mjs";
 import { Random } from "../harness/random.mjs";
-import { sleep, within } from "../harness/wait.mjs";
+import { sleep, until, within } from "../harness/wait.mjs";
+import { Wire, bare, someone } from "../harness/wire.mjs";
+import { SmallDisk } from "./disk.mjs";
 import { MailboxStore, startRelay } from "./mailbox.mjs";
 import { rowsDifference } from "./play.mjs";
 
-const run = promisify(execFile);
 const KILLS = 12;
 const DISK_BYTES = 6 * 1024 * 1024;
 // workerd takes more than Cloudflare does (2 MB), but not this.
@@ -102,27 +102,21 @@ describe("a mailbox's store under faults", () => {
 });
 
 describe("a mailbox's store on a full disk", () => {
-  let [relay, mounted] = [];
+  let disk;
   afterEach(async (t) => {
-    if (t.passed === false) console.error(`--- relay\n${relay?.stderr.slice(-4_000)}\n---`);
-    await relay?.kill();
-    if (mounted) await run("umount", [mounted]);
-    await relay?.stop();
+    if (t.passed === false) console.error(`--- relay\n${disk?.relay.stderr.slice(-4_000)}\n---`);
+    await disk?.stop();
+    disk = undefined;
   });
 
   test("a batch for which there is no room leaves nothing; when there is room again the store goes on", async (t) => {
-    relay = await startRelay();
-    await relay.kill();
-    try {
-      await run("mount", ["-t", "tmpfs", "-o", `size=${DISK_BYTES}`, "none", relay.objects]);
-    } catch (error) {
-      return t.skip(`a small disk cannot be mounted here: ${error.stderr?.trim() || error.message}`);
-    }
-    mounted = relay.objects;
-    await relay.restart();
+    disk = await SmallDisk.under(t, DISK_BYTES);
+    if (disk === undefined) return;
+    const { relay } = disk;
     const store = new MailboxStore(relay, "full", async () => {});
-    // An object whose disk fails is started anew by the runtime, so each answer is asked for anew.
+    // An object whose disk fails is started anew by the runtime, and its callers get no answer.
     const stood = (number, stanza) => store.commit(batch(number, stanza)).catch(() => false);
+    const stands = async (number) => assert.equal(rowsDifference((await store.open()).rows, after_(number)), undefined);
     let written = 0;
     while (await stood(written + 1, "x".repeat(20_000))) {
       written += 1;
@@ -131,20 +125,59 @@ describe("a mailbox's store on a full disk", () => {
     assert(written > 0, "the disk was full from the start");
     for (const stanza of ["x".repeat(20_000), "x".repeat(200_000)]) {
       assert.equal(await stood(written + 1, stanza), false, "a batch was taken for which there is no room");
-      assert.equal(rowsDifference((await store.open()).rows, after_(written)), undefined);
+      await stands(written);
     }
     await relay.kill();
     await relay.restart();
-    assert.equal(rowsDifference((await store.open()).rows, after_(written)), undefined);
+    await stands(written);
     assert.equal(await stood(written + 1, "x".repeat(20_000)), false);
-    await run("mount", ["-o", `remount,size=${2 * DISK_BYTES}`, relay.objects]);
+    await disk.resize(2 * DISK_BYTES);
     for (let more = 0; more < 3; more += 1) {
       await store.open();
       assert(await stood(written + 1, "x".repeat(20_000)), `there is room, and still: ${relay.stderr.slice(-500)}`);
       written += 1;
-      assert.equal(rowsDifference((await store.open()).rows, after_(written)), undefined);
+      await stands(written);
     }
     relay.assertAlive();
     console.log(`# ${written} batches on ${DISK_BYTES} bytes, then on twice as many`);
+  });
+
+  test("nobody is told that a message is there which the disk had no room for", async (t) => {
+    disk = await SmallDisk.under(t, DISK_BYTES);
+    if (disk === undefined) return;
+    const { relay } = disk;
+    const [sender, recipient] = [someone("sender"), someone("recipient")];
+    for (const user of [sender, recipient]) await Wire.register(relay, user);
+    const ledger = new Ledger();
+    const numbered = [];
+    const send = (wire, { token, origin }) => wire.message(bare(recipient), `${token} ${"x".repeat(50_000)}`, { origin });
+    const first = await Wire.login(relay, sender);
+    for (let number = 0; ; number += 1) {
+      assert(number < 500, "the disk does not get full");
+      const message = { token: `message-${number}`, origin: randomUUID() };
+      ledger.attempt(sender, recipient, message.token);
+      numbered.push(message);
+      send(first, message);
+      const stanza = first.sent;
+      const handled = await first.ask().catch(() => -1);
+      if (handled < stanza) break;
+      ledger.acknowledge(message.token);
+      message.acknowledged = true;
+    }
+    await first.vanish();
+    await disk.resize(4 * DISK_BYTES);
+    const unconfirmed = numbered.filter(({ acknowledged }) => !acknowledged);
+    assert(unconfirmed.length < numbered.length, "the disk was full from the start");
+    const [second, reader] = [await Wire.login(relay, sender), await Wire.login(relay, recipient)];
+    for (const message of unconfirmed) send(second, message);
+    await until("everything to arrive", () => reader.bodies.length >= numbered.length, {
+      timeoutMs: 15_000,
+      detail: () => ledger.table(),
+    });
+    await second.settle();
+    await sleep(500);
+    ledger.replace(recipient, reader.bodies.map((body) => body.split(" ")[0]));
+    // The last was not acknowledged, and that is what this is about.
+    ledger.assertClean({ acknowledged: false });
   });
 });

@@ -63,6 +63,7 @@ async fn answer(tabs: &Tabs, verb: String, tab: usize, json: String) -> Result<S
             let (conversation, before, limit): (BareJid, _, _) = given(&json)?;
             told(&history::page(database, &conversation, before, limit).await.map_err(store_name)?)
         }
+        "account" => told(&history::account(database).await.map_err(store_name)?),
         "conversations" => told(&history::conversations(database).await.map_err(store_name)?),
         "news" => told(&history::news(database).await.map_err(store_name)?),
         "close" => {
