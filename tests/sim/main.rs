@@ -38,7 +38,6 @@ fn hashes(count: u64) -> ExitCode {
         println!("{seed} {one:016x}");
         differ += u64::from(one != two);
     }
-    println!("{} passed, {differ} failed", count - differ);
     if differ == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
@@ -70,7 +69,7 @@ fn batch(first: u64, seeds: Option<u64>, minutes: Option<u64>) -> ExitCode {
 
 fn verdict(batch: &Batch, incomplete: bool) -> ExitCode {
     let failed = batch.broken.len() + usize::from(incomplete);
-    println!("{} passed, {failed} failed", batch.seeds as usize - batch.broken.len());
+    println!("{} of {} seeds kept every promise", batch.seeds as usize - batch.broken.len(), batch.seeds);
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
@@ -95,7 +94,6 @@ fn replay(seed: u64) -> ExitCode {
     show(&outcome);
     println!("SEED={seed} hash {:016x} {:?}", outcome.hash, outcome.account);
     let failed = usize::from(!outcome.violations.is_empty());
-    println!("{} passed, {failed} failed", 1 - failed);
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 

@@ -279,8 +279,8 @@ impl World {
             let pause = self.act_pause();
             self.after(pause, Due::Act(device));
         }
-        if self.plan.disasters > 0 {
-            let pause = self.dice.pause(self.plan.horizon_ms / self.plan.disasters);
+        if let Some(mean) = self.plan.horizon_ms.checked_div(self.plan.disasters) {
+            let pause = self.dice.pause(mean);
             self.after(pause, Due::Disaster);
         }
     }

@@ -12,6 +12,7 @@
 //! | `server`, `dev`, `workerd` | a child that serves until a signal; under wrangler; under plain workerd |
 //! | `test`, `tally`, `browser`, `tidy`, `rules` | suites, counting, Chromium, the house rules as a test |
 //! | `contract` | one contract for every store |
+//! | `sim` | the simulator's seeds, the seeded bugs |
 //! | `bench` | latency, throughput, rows written |
 //! | `size` | what a visitor downloads |
 
@@ -24,6 +25,7 @@ mod paths;
 mod rules;
 mod run;
 mod server;
+mod sim;
 mod size;
 mod tally;
 mod test;
@@ -45,8 +47,9 @@ cargo xtask <task> [options]
   serve   [--port 8080] [--state DIR] [--ip 127.0.0.1] [--domain localhost]
           [--registration open|closed] [--print-config]
                               serve the last build with plain workerd (self-hosting)
-  test    [--release] [SUITE…]
-                              tidy unit wasm wire e2e chaos contract; all of them by default
+  test    [--release] [--seed S] [--minutes N] [SUITE…]
+                              tidy unit wasm sim badengines contract wire e2e chaos; all of them
+                              by default. `sim` and `soak` take a seed, or as long as they may
   bench                       latency, throughput and rows written, on release builds
   size                        compressed size of the app; build --release first
 ";
@@ -99,7 +102,8 @@ fn task(words: Vec<String>) -> Result<bool> {
         }
         "test" => {
             let profile = args.profile();
-            return test::test(&args.positional()?, profile);
+            let settings = args.settings([("--seed", "SEED"), ("--minutes", "MINUTES")])?;
+            return test::test(&args.positional()?, profile, settings);
         }
         "bench" => {
             args.finish()?;
@@ -151,6 +155,19 @@ impl Args {
                 Err(_) => bail!("--port {text:?} is not a port number"),
             },
         }
+    }
+
+    /// Options that are whole numbers and that suites read from their environment.
+    fn settings<const N: usize>(&mut self, names: [(&str, &'static str); N]) -> Result<test::Settings> {
+        let mut settings = test::Settings::default();
+        for (name, variable) in names {
+            let Some(text) = self.option(name)? else { continue };
+            if text.parse::<u64>().is_err() {
+                bail!("{name} {text:?} is not a whole number");
+            }
+            settings.0.push((variable, text));
+        }
+        Ok(settings)
     }
 
     fn state(&mut self) -> Result<PathBuf> {

@@ -8,20 +8,37 @@ use crate::paths::{root, target, under_root};
 use crate::run::{Show, ask, observe};
 use crate::tally::Tally;
 use crate::tools::{self, Tools, npm_install, rust_target, setup};
-use crate::{browser, contract, tidy};
+use crate::{browser, contract, sim, tidy};
 use anyhow::{Context, Result, bail};
 use std::process::Command;
 use std::time::Instant;
 
-const SUITES: [&str; 7] = ["tidy", "unit", "wasm", "wire", "e2e", "chaos", "contract"];
-const WASI_RUNNER: &str = "xtask/wasi/run.mjs";
+const SUITES: [&str; 9] = ["tidy", "unit", "wasm", "sim", "badengines", "contract", "wire", "e2e", "chaos"];
+/// What runs a test that was compiled for wasm32-wasip1.
+pub const WASI_RUNNER: &str = "xtask/wasi/run.mjs";
+
+/// What was chosen for suites that have a choice: a variable's name and its value.
+#[derive(Default)]
+pub struct Settings(pub Vec<(&'static str, String)>);
+
+impl Settings {
+    /// Whether something was chosen for this.
+    pub fn names(&self, variable: &str) -> bool {
+        self.0.iter().any(|(name, _)| *name == variable)
+    }
+
+    /// Tells a command.
+    pub fn give<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        command.envs(self.0.iter().cloned())
+    }
+}
 
 /// Runs the named suites, or all; answers whether all tests passed.
-pub fn test(names: &[String], profile: Profile) -> Result<bool> {
+pub fn test(names: &[String], profile: Profile, settings: Settings) -> Result<bool> {
     if let Some(unknown) = names.iter().find(|name| !SUITES.contains(&name.as_str())) {
         bail!("there is no suite {unknown:?}; there are {}", SUITES.join(", "));
     }
-    let mut js = JsSuites { profile, prepared: None };
+    let mut js = JsSuites { profile, settings, prepared: None };
     let mut report = Vec::new();
     for suite in SUITES {
         if !names.is_empty() && !names.iter().any(|name| name == suite) {
@@ -34,6 +51,8 @@ pub fn test(names: &[String], profile: Profile) -> Result<bool> {
             "unit" => unit(),
             "wasm" => wasm(),
             "contract" => contract::contract(),
+            "sim" => sim::sim(&js.settings),
+            "badengines" => sim::badengines(),
             _ => js.run(suite),
         };
         let tally = outcome.unwrap_or_else(|error| {
@@ -45,7 +64,7 @@ pub fn test(names: &[String], profile: Profile) -> Result<bool> {
     eprintln!();
     let mut sum = Tally::default();
     for (suite, tally, seconds) in report {
-        eprintln!("{suite:8} {:5} passed {:4} failed {seconds:8.1} s", tally.passed, tally.failed);
+        eprintln!("{suite:10} {:5} passed {:4} failed {seconds:8.1} s", tally.passed, tally.failed);
         sum += tally;
     }
     println!("{} passed, {} failed", sum.passed, sum.failed);
@@ -104,6 +123,7 @@ fn wasm() -> Result<Tally> {
 /// The suites that need the built relay, app and a browser; prepared once for all of them.
 struct JsSuites {
     profile: Profile,
+    settings: Settings,
     prepared: Option<Result<Prepared, String>>,
 }
 
@@ -130,7 +150,7 @@ impl JsSuites {
         node.args(["--test", "--test-concurrency=1", "--test-reporter=spec"])
             .args(files)
             .env("COUNTERFOIL_CHROMIUM", chromium);
-        suite(suite_name, &mut node)
+        suite(suite_name, self.settings.give(&mut node))
     }
 }
 

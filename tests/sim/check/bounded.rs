@@ -1,4 +1,4 @@
-//! 9. Every queue is within its limit.
+//! Promise 9: Every queue is within its limit.
 
 use super::{Checker, Findings};
 use crate::fact::Fact;

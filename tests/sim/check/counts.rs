@@ -1,4 +1,4 @@
-//! 5. `h` never lies (XEP-0198 §4): it never goes back, is never above what arrived, never above
+//! Promise 5: `h` never lies (XEP-0198 §4): it never goes back, is never above what arrived, never above
 //! what is on the disk; and whoever tells the truth is never told that it was too high. What a
 //! client was told the relay has, it does not send again.
 

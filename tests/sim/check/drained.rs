@@ -1,4 +1,4 @@
-//! 8. When nothing fails any more, every queue is empty after a bounded time.
+//! Promise 8: When nothing fails any more, every queue is empty after a bounded time.
 
 use super::{Checker, End, Findings};
 use crate::ledger::{Ledger, number};

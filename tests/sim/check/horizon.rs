@@ -1,4 +1,4 @@
-//! 12. A message that is sent again is recognised as long as the limits say.
+//! Promise 12: A message that is sent again is recognised as long as the limits say.
 
 use super::{Checker, Findings};
 use crate::fact::Fact;

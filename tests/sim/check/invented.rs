@@ -1,4 +1,4 @@
-//! 3. Nothing is invented: every row is of a message that somebody wrote, in the conversation
+//! Promise 3: Nothing is invented: every row is of a message that somebody wrote, in the conversation
 //! and with the author that it has.
 
 use super::{Checker, Findings};

@@ -1,4 +1,4 @@
-//! 10. No byte of one account reaches another: what a device is sent was written by its account
+//! Promise 10: No byte of one account reaches another: what a device is sent was written by its account
 //! or to it.
 
 use super::{Checker, Findings};

@@ -1,4 +1,4 @@
-//! 11. The logs are the union of what was accepted: places are given in order and once, a
+//! Promise 11: The logs are the union of what was accepted: places are given in order and once, a
 //! message that one mailbox hands over is in the other exactly once.
 
 use super::{Checker, End, Findings};

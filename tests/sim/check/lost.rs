@@ -1,4 +1,4 @@
-//! 1. Nothing that was accepted is lost: it is in every timeline it belongs in, or its sender
+//! Promise 1: Nothing that was accepted is lost: it is in every timeline it belongs in, or its sender
 //! sees that it failed.
 
 use super::{Checker, End, Findings};

@@ -1,4 +1,4 @@
-//! 4. A sender's messages keep their order, and all devices of an account show one order.
+//! Promise 4: A sender's messages keep their order, and all devices of an account show one order.
 
 use super::{Checker, End, Findings};
 use crate::fact::Fact;

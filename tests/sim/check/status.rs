@@ -1,4 +1,4 @@
-//! 7. A status never goes back, on the disk or on the screen.
+//! Promise 7: A status never goes back, on the disk or on the screen.
 
 use super::{Checker, Findings};
 use crate::fact::Fact;

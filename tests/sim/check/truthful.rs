@@ -1,4 +1,4 @@
-//! 6. *Sent* means that the relay has it; *delivered*, that it is on a recipient's disk; *read*,
+//! Promise 6: *Sent* means that the relay has it; *delivered*, that it is on a recipient's disk; *read*,
 //! that a person there has looked; *failed*, that it did not arrive. And what a person is told
 //! is on the disk.
 

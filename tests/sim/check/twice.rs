@@ -1,4 +1,4 @@
-//! 2. Nothing is shown twice: a timeline has one row of a message.
+//! Promise 2: Nothing is shown twice: a timeline has one row of a message.
 
 use super::{Checker, Findings};
 use crate::fact::Fact;
