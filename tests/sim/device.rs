@@ -221,7 +221,9 @@ impl World {
 
     /// A connection is open on both sides, or refused.
     pub fn dialled(&mut self, link: u64, open: bool) {
-        let stalls_after = self.befalls(Fault::Stall, 100).then(|| self.dice.below(9));
+        // Often right before it asks for its old stream: what it asks may come when it is gone.
+        let stalls = self.befalls(Fault::Stall, 200);
+        let stalls_after = stalls.then(|| if self.dice.chance(500) { 4 } else { self.dice.below(9) });
         let Some(known) = self.net.get_mut(link) else { return };
         known.stalls_after = stalls_after;
         let (device, no, local, account) = (known.device, known.tab, known.local, known.account);

@@ -36,9 +36,9 @@ impl World {
         }
         let Some((to, peer)) = self.dice.pick(&peers).cloned() else { return };
         match self.dice.below(100) {
-            0..62 => self.write(device, no, to, peer),
-            62..80 => self.look(device, no, peer),
-            80..85 => {
+            0..54 => self.write(device, no, to, peer),
+            54..70 => self.look(device, no, peer),
+            70..85 => {
                 let composing = self.dice.chance(500);
                 self.tab_input(device, no, Input::Command(Command::Typing(peer, composing)));
             }
