@@ -164,6 +164,19 @@ describe("a browser's store under faults", () => {
     }
   });
 
+  // What is left of an account would be half of one.
+  test("stores that the browser has wiped are not written to by who led them", async () => {
+    const store = stores();
+    await store.commit(batch(1));
+    await page.wipe();
+    assert.equal(await store.commit(batch(2)), false, "a batch was written to other stores than it was made for");
+    assert.equal(store.fault, "Fenced");
+    await stands(store, 0);
+    await store.lead();
+    assert(await store.commit(batch(1)), store.fault);
+    await stands(store, 1);
+  });
+
   // A commit is what others are told about: nothing less than the disk will do.
   test("every transaction that writes asks for strict durability, and gets it", async () => {
     const store = stores();

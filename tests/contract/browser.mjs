@@ -122,6 +122,13 @@ export class Page {
     await this.#session.send("Storage.overrideQuotaForOrigin", { origin: this.origin, quotaSize });
   }
 
+  /** Deletes the origin's databases under the page, as a person or a browser short of room does. */
+  async wipe() {
+    const session = await this.#context.newCDPSession(this.page);
+    await session.send("Storage.clearDataForOrigin", { origin: this.origin, storageTypes: "indexeddb" });
+    await session.detach();
+  }
+
   async stop() {
     await this.#context?.close().catch(() => {});
     await new Promise((resolve) => this.#server.close(resolve));
