@@ -177,6 +177,17 @@ describe("a browser's store under faults", () => {
     await stands(store, 1);
   });
 
+  test("who led before the stores were wiped is refused also when another leads the new ones", async () => {
+    const name = `wiped-${randomUUID()}`;
+    const [first, second] = [new BrowserStore(page, name), new BrowserStore(page, name)];
+    await first.commit(batch(1));
+    await page.wipe();
+    await second.commit(batch(1));
+    assert.equal(await first.commit(batch(2)), false, "a tab wrote that no longer leads");
+    assert.equal(first.fault, "Fenced");
+    await stands(second, 1);
+  });
+
   // A commit is what others are told about: nothing less than the disk will do.
   test("every transaction that writes asks for strict durability, and gets it", async () => {
     const store = stores();

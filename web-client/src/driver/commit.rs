@@ -8,7 +8,7 @@
 use super::database::{Database, fault_named, meta, name_of, store};
 use crate::port::StoreFault;
 use futures::channel::oneshot;
-use js_sys::{Array, Function, Object, Reflect};
+use js_sys::{Array, Date, Function, Object, Reflect};
 use serde::{Deserialize, Serialize};
 use shared::client::rows::Op;
 use std::cell::Cell;
@@ -39,7 +39,8 @@ pub(super) async fn claim(database: &Database) -> Result<Epoch, CommitFault> {
         let epoch = meta.get(&meta::EPOCH.into())?;
         let raising = transaction.clone();
         let raise = Closure::once(move |event: web_sys::Event| {
-            let epoch = stored(&event).unwrap_or(0.0) + 1.0;
+            // By the clock, because a count starts again in stores that were wiped.
+            let epoch = f64::max(stored(&event).unwrap_or(0.0) + 1.0, Date::now());
             claimed.set(epoch);
             if meta.put_with_key(&epoch.into(), &meta::EPOCH.into()).is_err() {
                 raising.abort().ok();
