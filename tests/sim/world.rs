@@ -20,7 +20,7 @@ use shared::limits::Limits;
 use shared::log::Direction;
 use shared::memory::{ClientStore, MailboxStore};
 use shared::relay::{TransferReply, TransferRequest};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// When every run begins.
 pub const START_MS: u64 = 1_800_000_000_000;
@@ -353,19 +353,19 @@ impl World {
         holds.map(|mailbox| format!("{} has something to hand over", mailbox.jid))
     }
 
+    /// Whether everything that is for another mailbox is there, or has come back.
     fn has_handed_over(&self, mailbox: &Mailbox) -> bool {
-        let newest = |peer: &BareJid| {
-            let out = mailbox.store.log.values().rev().filter(|row| row.direction == Direction::Out);
-            out.into_iter().find(|row| row.peer == *peer).map_or(StanzaSeq(0), |row| row.seq)
-        };
+        let log = mailbox.store.log.values();
+        let back: BTreeSet<StanzaSeq> =
+            log.clone().filter(|row| row.direction == Direction::Back).map(|row| row.peer_seq).collect();
         self.mailboxes.iter().filter(|other| other.jid != mailbox.jid).all(|other| {
-            let mut there = other.store.log.values().rev();
-            let had = there.find(|row| row.peer == mailbox.jid && row.direction == Direction::In);
-            let bounced = || {
-                let mut back = mailbox.store.log.values().rev().filter(|row| row.peer == other.jid);
-                back.any(|row| row.direction == Direction::Back)
-            };
-            had.map_or(StanzaSeq(0), |row| row.peer_seq) >= newest(&other.jid) || bounced()
+            let there = other.store.log.values();
+            let there: BTreeSet<StanzaSeq> = there
+                .filter(|row| row.direction == Direction::In && row.peer == mailbox.jid)
+                .map(|row| row.peer_seq)
+                .collect();
+            let mut out = log.clone().filter(|row| row.direction == Direction::Out && row.peer == other.jid);
+            out.all(|row| there.contains(&row.seq) || back.contains(&row.seq))
         })
     }
 
