@@ -89,7 +89,8 @@ export class XmppJs extends Foreign {
     entity.streamManagement.preferredMaximum = 600;
     entity.on("error", (error) => (this.lastError = error));
     entity.on("disconnect", () => (this.isUp = false));
-    entity.on("online", () => this.#greet());
+    // A stream that breaks before stream management is on is not up; `#unstick` sees to it.
+    entity.on("online", () => this.#greet().catch((error) => (this.lastError = error)));
     entity.on("stanza", (stanza) => this.#stanza(stanza));
     entity.streamManagement.on("resumed", () => {
       this.resumptions += 1;
@@ -154,7 +155,9 @@ export class XmppJs extends Foreign {
   #again(stanza) {
     if (!stanza.is("message") || !stanza.getChild("body")) return;
     const { to, id } = stanza.attrs;
-    this._waiting.push({ to, id, body: stanza.getChildText("body"), request: false });
+    // Word for word: without an origin-id, a repeat is known by its payload.
+    const request = stanza.getChild("request", NS.receipts) !== undefined;
+    this._waiting.push({ to, id, body: stanza.getChildText("body"), request });
   }
 
   _receipt(to, id) {

@@ -27,6 +27,8 @@ export class Wire {
   /** Messages with a body, in order of arrival, whether or not a test has taken them. */
   bodies = [];
   onBody = () => {};
+  /** Sees every frame as it comes. One it answers `true` to is its own: it is neither queued nor answered. */
+  onFrame = () => false;
 
   /** Opens the WebSocket and nothing more. */
   static async connect(url, { headers, protocol = "xmpp" } = {}) {
@@ -244,8 +246,10 @@ export class Wire {
       this.bodies.push(frame.body);
       this.onBody(frame.body, frame);
     }
-    if (frame.is("r", NS.sm) && this.answers) this.ack();
-    else this.#queue.push(frame);
+    if (!this.onFrame(frame)) {
+      if (frame.is("r", NS.sm) && this.answers) this.ack();
+      else this.#queue.push(frame);
+    }
     for (const wake of [...this.#waiting]) wake();
   }
 
