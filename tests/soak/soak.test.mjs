@@ -1,10 +1,10 @@
 // The same checkers on reality: a real relay that is killed again and again, devices behind links
-// that break, everybody writing to everybody. SOAK_MINUTES says how long, SEED repeats a schedule.
+// that break, everybody writing to everybody. MINUTES says how long, SEED repeats a schedule.
 import { test } from "node:test";
 import { Random } from "../harness/random.mjs";
 import { Soak } from "./soak.mjs";
 
-const MINUTES = Number(process.env.SOAK_MINUTES ?? 1);
+const MINUTES = Number(process.env.MINUTES ?? 1);
 const QUIET_MS_MAX = 150_000;
 const timeout = MINUTES * 60_000 + 2 * QUIET_MS_MAX;
 

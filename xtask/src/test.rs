@@ -13,7 +13,8 @@ use anyhow::{Context, Result, bail};
 use std::process::Command;
 use std::time::Instant;
 
-const SUITES: [&str; 9] = ["tidy", "unit", "wasm", "sim", "badengines", "contract", "wire", "e2e", "chaos"];
+const SUITES: [&str; 10] =
+    ["tidy", "unit", "wasm", "sim", "badengines", "contract", "wire", "e2e", "chaos", "soak"];
 /// What runs a test that was compiled for wasm32-wasip1.
 pub const WASI_RUNNER: &str = "xtask/wasi/run.mjs";
 
