@@ -187,8 +187,9 @@ export class Soak {
     const { kills } = this.#outcome;
     assert(kills >= this.minutes * (this.minutes >= 10 ? 10 : 6), `only ${kills} kills`);
     assert(this.#sum("resumed") >= kills, "sessions were hardly resumed");
-    assert(this.#sum("begun") > this.#devices.length, "no session was begun anew");
     assert(this.books.messages.report().some(({ recovered }) => recovered > 0), "nothing had to be recovered");
+    if (this.minutes < 2) return; // too short to be sure of what is rare
+    assert(this.#sum("begun") > this.#devices.length, "no session was begun anew");
     assert(this.books.repeats > 0, "no repeat had to be suppressed");
   }
 
