@@ -46,7 +46,7 @@ impl Event {
             Self::Binary(link) => Input::Binary(*link),
             Self::LinkDown(link) => Input::LinkDown(*link),
             Self::Transfer(call, request) => Input::Transfer(*call, request),
-            Self::Transferred(peer, upto, reply) => Input::Transferred(peer.clone(), *upto, *reply),
+            Self::Transferred(peer, upto, reply) => Input::Transferred(peer.clone(), *upto, reply.clone()),
             Self::Wake => Input::Wake,
         }
     }
