@@ -2,7 +2,8 @@
 //! leave before it is done.
 
 use super::world::{Device, World, jid};
-use crate::relay::Input;
+use crate::id::StanzaSeq;
+use crate::relay::{Input, TransferItem, TransferReply, TransferRequest};
 
 const MESSAGE: &str = "<message xmlns='jabber:client' to='b@d' id='1'><body>x</body>\
     <origin-id xmlns='urn:xmpp:sid:0' id='o1'/><accept xmlns='urn:counterfoil:accepted:0'/></message>";
@@ -59,6 +60,32 @@ fn a_message_is_handed_on_carboned_and_confirmed_only_from_the_log() {
     bob.drain(&mut world);
     assert!(laptop.last_stanza().contains("<sent xmlns='urn:xmpp:carbons:2'>"));
     assert_eq!(bob.bodies, ["x"]);
+}
+
+#[test]
+fn another_mailbox_is_told_that_a_message_is_taken_when_its_row_is_on_disk() {
+    let mut world = World::new();
+    let mut bob = Device::online(&mut world, "b", "phone");
+    let stanza = MESSAGE.replace(" to=", " from='a@d/phone' to=");
+    let items = vec![TransferItem { seq: StanzaSeq(1), stanza }];
+    let request = TransferRequest { from: jid("a"), to: jid("b"), items };
+    world.slow_disk = true;
+    assert_eq!(world.transfer(&request), None);
+    assert_eq!(world.transfer(&request), None, "nor when it is asked again");
+    world.settle(true);
+    assert_eq!(world.answer, Some(TransferReply::Accepted));
+    bob.drain(&mut world);
+    assert_eq!(bob.bodies, ["x"]);
+
+    let unwritten = TransferRequest {
+        items: vec![TransferItem { seq: StanzaSeq(2), ..request.items[0].clone() }],
+        ..request
+    };
+    world.slow_disk = true;
+    world.answer = None;
+    assert_eq!(world.transfer(&unwritten), None);
+    world.settle(false);
+    assert_eq!(world.answer, None, "what is not written is never said to be");
 }
 
 #[test]

@@ -1,9 +1,12 @@
 //! The mailbox engine against devices and disks that can fail.
 
+mod clock;
 mod crash;
 mod delivery;
 mod framing;
+mod full;
 mod gate;
 mod lobby;
+mod resumption;
 mod transfer;
 mod world;

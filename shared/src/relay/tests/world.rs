@@ -7,14 +7,15 @@ use crate::jid::BareJid;
 use crate::limits::Limits;
 use crate::memory::MailboxStore;
 use crate::relay::rows::Op;
-use crate::relay::{CallId, Config, Input, LinkState, Output, Registration, RelayEngine, TransferReply};
+use crate::relay::{CallId, Config, Input, LinkState, Output, Registration, RelayEngine};
+use crate::relay::{TransferReply, TransferRequest};
 use crate::sasl::{ClientExchange, Mechanism, Secret};
 use crate::sm::{Handled, Window};
 use crate::time::Millis;
 use crate::wire::{Element, ns, read_frame, stanza};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// A mailbox's store, and how much was written to it.
 #[derive(Default)]
@@ -40,6 +41,7 @@ struct Mailbox {
 /// Every mailbox of the domain `d`, and what its connections were sent.
 pub struct World {
     pub now: Millis,
+    limits: Limits,
     mailboxes: BTreeMap<BareJid, Mailbox>,
     pub sent: BTreeMap<LinkId, VecDeque<String>>,
     pub closed: BTreeMap<LinkId, u16>,
@@ -52,28 +54,33 @@ pub struct World {
     held: Vec<(BareJid, BatchNo, Vec<Op>)>,
     /// Mailboxes called, in order.
     pub called: Vec<BareJid>,
-    answer: Option<TransferReply>,
+    /// Mailboxes that no call reaches.
+    pub away: BTreeSet<BareJid>,
+    /// Calls arrive, and their answers do not.
+    pub answers_lost: bool,
+    /// What was answered to the newest call, once it has left.
+    pub answer: Option<TransferReply>,
 }
 
 pub fn jid(name: &str) -> BareJid {
     BareJid::new(name, "d").unwrap()
 }
 
-fn config(account: &BareJid, seed: u8) -> Config {
+fn config(account: &BareJid, seed: u8, limits: Limits) -> Config {
     let mut bytes = [seed; 32];
     bytes.iter_mut().zip(account.as_str().bytes()).for_each(|(byte, letter)| *byte ^= letter);
-    Config {
-        account: account.clone(),
-        registration: Registration::Open,
-        seed: bytes,
-        limits: Limits::DEFAULT,
-    }
+    Config { account: account.clone(), registration: Registration::Open, seed: bytes, limits }
 }
 
 impl World {
     pub fn new() -> Self {
+        Self::with(Limits::DEFAULT)
+    }
+
+    pub fn with(limits: Limits) -> Self {
         Self {
-            now: Millis(1_000_000),
+            now: Millis(1_700_000_000_000),
+            limits,
             mailboxes: BTreeMap::new(),
             sent: BTreeMap::new(),
             closed: BTreeMap::new(),
@@ -84,6 +91,8 @@ impl World {
             slow_disk: false,
             held: Vec::new(),
             called: Vec::new(),
+            away: BTreeSet::new(),
+            answers_lost: false,
             answer: None,
         }
     }
@@ -107,9 +116,9 @@ impl World {
     }
 
     fn mailbox(&mut self, account: &BareJid) -> &mut Mailbox {
-        let now = self.now;
+        let (now, limits) = (self.now, self.limits);
         self.mailboxes.entry(account.clone()).or_insert_with(|| Mailbox {
-            engine: RelayEngine::load(now, Default::default(), Vec::new(), config(account, 1)),
+            engine: RelayEngine::load(now, Default::default(), Vec::new(), config(account, 1, limits)),
             disk: Disk::default(),
             links: BTreeMap::new(),
             wake: None,
@@ -131,10 +140,11 @@ impl World {
     /// The power fails: connections and everything in memory are gone.
     pub fn crash(&mut self, account: &BareJid) {
         self.crashes += 1;
-        let (now, seed) = (self.now, self.crashes as u8 + 1);
+        let (now, seed, limits) = (self.now, self.crashes as u8 + 1, self.limits);
         let mailbox = self.mailbox(account);
         let links = std::mem::take(&mut mailbox.links);
-        mailbox.engine = RelayEngine::load(now, mailbox.disk.rows.rows(), Vec::new(), config(account, seed));
+        mailbox.engine =
+            RelayEngine::load(now, mailbox.disk.rows.rows(), Vec::new(), config(account, seed, limits));
         for link in links.into_keys() {
             self.closed.insert(link, 1006);
         }
@@ -142,10 +152,26 @@ impl World {
 
     /// The object sleeps and wakes: connections and what was remembered with them stay.
     pub fn hibernate(&mut self, account: &BareJid) {
-        let now = self.now;
+        let (now, limits) = (self.now, self.limits);
         let mailbox = self.mailbox(account);
         let links = mailbox.links.iter().filter_map(|(id, state)| Some((*id, state.clone()?))).collect();
-        mailbox.engine = RelayEngine::load(now, mailbox.disk.rows.rows(), links, config(account, 99));
+        mailbox.engine = RelayEngine::load(now, mailbox.disk.rows.rows(), links, config(account, 99, limits));
+    }
+
+    /// The clock is set back, and every mailbox learns of it.
+    pub fn set_back(&mut self, ms: u64) {
+        self.now = self.now.minus(ms);
+        for account in self.mailboxes.keys().cloned().collect::<Vec<_>>() {
+            self.input(&account, Input::Wake);
+        }
+    }
+
+    /// A call from another mailbox. What it answers has left it, whether it stands afterwards or
+    /// not.
+    pub fn transfer(&mut self, request: &TransferRequest) -> Option<TransferReply> {
+        self.answer = None;
+        self.input(&request.to, Input::Transfer(CallId(0), request));
+        self.answer.take()
     }
 
     pub fn pass(&mut self, ms: u64) {
@@ -194,10 +220,8 @@ impl World {
                 Output::Transfer(request) => {
                     let to = request.to.clone();
                     self.called.push(to.clone());
-                    // What it answered has left it, whether it stands afterwards or not.
-                    self.answer = None;
-                    self.input(&to, Input::Transfer(CallId(0), &request));
-                    let reply = self.answer.take();
+                    let reply = if self.away.contains(&to) { None } else { self.transfer(&request) };
+                    let reply = reply.filter(|_| !self.answers_lost);
                     let mailbox = self.mailbox(account);
                     mailbox.engine.handle(
                         now,
@@ -341,7 +365,7 @@ impl Device {
     /// Comes back after a lost connection; returns whether the stream was resumed.
     pub fn resume(&mut self, world: &mut World) -> bool {
         self.authenticate(world);
-        let resume = format!("<resume xmlns='urn:xmpp:sm:3' previd='{}' h='{}'/>", self.sm_id, self.handled);
+        let resume = self.resume_frame();
         let before = self.nonzas.len();
         self.say(world, &resume);
         let answer =
@@ -357,6 +381,23 @@ impl Device {
             self.say(world, &frame);
         }
         true
+    }
+
+    /// What it says to go on from where it is.
+    pub fn resume_frame(&self) -> String {
+        format!("<resume xmlns='urn:xmpp:sm:3' previd='{}' h='{}'/>", self.sm_id, self.handled)
+    }
+
+    /// How often it was asked for an ack.
+    pub fn asked(&self) -> usize {
+        self.nonzas.iter().filter(|e| e.name == "r").count()
+    }
+
+    /// The conditions of the errors it was sent, with the ids of what failed.
+    pub fn errors(&self) -> Vec<(String, String)> {
+        let errors = self.stanzas.iter().filter(|e| e.attr("type") == Some("error"));
+        let condition = |e: &Element| Some(e.child(ns::CLIENT, "error")?.children().next()?.name.clone());
+        errors.map(|e| (e.attr("id").unwrap().to_owned(), condition(e).unwrap())).collect()
     }
 
     /// Asks what the relay has.
