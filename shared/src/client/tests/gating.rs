@@ -141,3 +141,30 @@ fn a_failed_commit_closes_the_link_there_is_and_no_other() {
     assert_eq!(world.engine.poll(), Output::Close(link));
     assert_eq!(world.engine.poll(), Output::WakeAt(None));
 }
+
+#[test]
+fn a_tab_that_cannot_write_takes_no_stream_from_the_one_that_can() {
+    for bound_anew in [false, true] {
+        let mut world = World::online();
+        world.frame("<r xmlns='urn:xmpp:sm:3'/>");
+        assert!(!world.engine.session_unwritten, "there is nothing new to write");
+        world.cut();
+        if bound_anew {
+            world.engine.session.sm_id.clear();
+        }
+        world.stuck = true;
+        world.advance(5000);
+        assert_eq!(world.sent_with("<open ").len(), 2, "authenticated");
+        let first = if bound_anew { "<bind " } else { "<resume " };
+        assert!(world.sent_with(first).is_empty(), "it waits for the row of the session");
+        let (_, no, ops) = world.pending.pop_front().unwrap();
+        assert!(matches!(ops[..], [Op::PutSession(_)]), "{ops:?}");
+        world.input(Input::CommitFailed(no));
+        assert!(world.sent_with("<resume ").is_empty() && world.sent_with("<bind ").is_empty());
+        assert_eq!(world.link, None);
+
+        world.reload();
+        world.advance(5000);
+        assert!(world.engine.is_online() && !world.sent_with("<resume ").is_empty());
+    }
+}

@@ -3,6 +3,7 @@
 
 mod crash;
 mod gating;
+mod gone;
 mod login;
 mod messages;
 mod relay;

@@ -356,3 +356,38 @@ fn what_cannot_be_read_ends_the_stream_and_not_the_session() {
     world.advance(5000);
     assert!(world.engine.is_online());
 }
+
+#[test]
+fn a_relay_that_makes_no_progress_is_not_asked_again_at_once() {
+    let limits = Limits::DEFAULT;
+    let mut world = World::online();
+    (world.relay.acks, world.relay.accepts) = (false, false);
+    world.command(send("o1", "m"));
+    world.relay.session.as_mut().unwrap().handled -= 1;
+    world.advance(limits.ack_idle_ms);
+    for round in 1..4 {
+        assert_eq!(world.sent_with("<r ").len(), round);
+        world.relay.ack();
+        world.settle();
+        world.advance(limits.ack_timeout_ms - 1);
+        assert_eq!(world.sent_with("<r ").len(), round, "it may have lost count");
+        world.advance(1);
+        assert_eq!(world.sent_with("<r ").len(), round + 1, "but it is asked");
+    }
+    assert_eq!(world.connects.len(), 1);
+}
+
+#[test]
+fn a_relay_that_makes_some_progress_is_asked_for_the_rest_soon() {
+    let limits = Limits::DEFAULT;
+    let mut world = World::online();
+    (world.relay.acks, world.relay.accepts) = (false, false);
+    world.command(send("o1", "m"));
+    world.command(send("o2", "m"));
+    world.relay.session.as_mut().unwrap().handled -= 1;
+    world.advance(limits.ack_idle_ms);
+    world.relay.ack();
+    world.settle();
+    world.advance(limits.ack_idle_ms);
+    assert_eq!(world.sent_with("<r ").len(), 2);
+}
