@@ -90,6 +90,15 @@ fn a_silent_connection_is_closed_in_time_by_a_clock_that_was_set_back() {
 }
 
 #[test]
+fn a_session_is_over_in_time_by_a_clock_that_was_set_back() {
+    let (mut world, _alice, mut bob) = alice_and_a_silent_bob(LIMITS);
+    world.input(&jid("b"), Input::LinkDown(bob.link));
+    world.set_back(HOUR);
+    world.pass(LIMITS.resume_window_ms + 1);
+    assert!(!bob.resume(&mut world));
+}
+
+#[test]
 fn a_device_that_acks_without_progress_is_not_asked_again_at_once() {
     let (mut world, mut alice, mut bob) = alice_and_a_silent_bob(LIMITS);
     let stuck = format!("<a xmlns='urn:xmpp:sm:3' h='{}'/>", bob.handled);
