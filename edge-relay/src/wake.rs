@@ -23,8 +23,6 @@ pub fn now() -> Millis {
 #[derive(Clone, Copy, PartialEq)]
 enum Alarm {
     Unknown,
-    Asked,
-    None,
     At(Millis),
 }
 
@@ -47,7 +45,7 @@ impl Clock {
 
     /// The alarm went off: there is none any more.
     pub fn alarm_went_off(&self) {
-        self.alarm.set(Alarm::None);
+        self.alarm.set(Alarm::Unknown);
     }
 
     /// Calls `wake` at this time, if the object is still there; if it is not, the alarm does.
@@ -103,29 +101,14 @@ impl Clock {
         let Some(wanted) = self.wanted.get() else { return };
         match self.alarm.get() {
             Alarm::At(set) if set <= wanted && now().since(set) < ALARM_LATE_MS_MAX => self.wanted.set(None),
-            Alarm::Asked => {}
-            Alarm::Unknown => {
-                self.alarm.set(Alarm::Asked);
-                spawn_local(self.clone().ask());
-            }
-            Alarm::None | Alarm::At(_) => {
+            // What an earlier construction of the object has set is not asked for first: this must be
+            // set in the turn that stored what it is for. A load does all that is due anyway.
+            Alarm::Unknown | Alarm::At(_) => {
                 self.wanted.set(None);
                 self.alarm.set(Alarm::At(wanted));
                 self.alarms_set.set(self.alarms_set.get() + 1);
                 spawn_local(self.clone().set(wanted));
             }
-        }
-    }
-
-    /// Finds out what an earlier construction of the object has set.
-    async fn ask(self: Rc<Self>) {
-        let found = self.state.storage().get_alarm().await;
-        let found =
-            found.inspect_err(|error| console_error!("cannot read the alarm: {error}")).ok().flatten();
-        if self.alarm.get() == Alarm::Asked {
-            let found = found.and_then(|ms| u64::try_from(ms).ok());
-            self.alarm.set(found.map_or(Alarm::None, |ms| Alarm::At(Millis(ms))));
-            self.set_alarm();
         }
     }
 

@@ -9,11 +9,11 @@ use crate::plan::Fault;
 use crate::said::Said;
 use crate::sometimes::Mark;
 use crate::world::{Due, URL, World};
-use shared::client::rows::{Direction, OUTCOME_UNKNOWN, Status};
+use shared::client::rows::{Direction, MessageKey, MessageRow, OUTCOME_UNKNOWN, Op, Status};
 use shared::client::{ClientEngine, Command, Config, Event, Input, LinkState, Output};
 use shared::id::LinkId;
 use shared::time::Millis;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Outputs for one input. More is a loop.
 const OUTPUTS_MAX: u32 = 20_000;
@@ -57,6 +57,7 @@ impl World {
             fuse: None,
             state: None,
             shown: BTreeMap::new(),
+            stored: BTreeSet::new(),
         });
         let signed_out = here.store.account.is_none();
         self.trace.event(self.now, &self.devices[device].label, "starts", &format!("tab {no}"));
@@ -152,18 +153,29 @@ impl World {
             return self.tab_ends(device, no);
         }
         self.apply(device, &ops);
+        self.note_stored(device, no, &ops);
         self.tab_input(device, no, Input::Committed(batch));
     }
 
-    fn apply(&mut self, device: usize, ops: &[shared::client::rows::Op]) {
+    fn note_stored(&mut self, device: usize, no: u32, ops: &[Op]) {
+        let Some(tab) = self.devices[device].tab(no) else { return };
+        for op in ops {
+            match op {
+                Op::PutMessage(row) => drop(tab.stored.insert(row.key.clone())),
+                Op::DeleteMessage(key) => drop(tab.stored.remove(key)),
+                Op::Clear => tab.stored.clear(),
+                _ => {}
+            }
+        }
+    }
+
+    fn apply(&mut self, device: usize, ops: &[Op]) {
         let here = &mut self.devices[device];
         ops.iter().for_each(|op| here.store.apply(op));
         self.trace.event(self.now, &here.label, "stored", &format!("{} rows", ops.len()));
         self.watch.see(&Fact::Committed { device, ops, store: &here.store });
-        let unknown = |op: &shared::client::rows::Op| {
-            matches!(op, shared::client::rows::Op::PutMessage(row)
-                if row.failure.as_deref() == Some(OUTCOME_UNKNOWN))
-        };
+        let unknown =
+            |op: &Op| matches!(op, Op::PutMessage(row) if row.failure.as_deref() == Some(OUTCOME_UNKNOWN));
         if ops.iter().any(unknown) {
             self.marks.hit(Mark::OutcomeUnknown);
         }
@@ -339,11 +351,11 @@ impl World {
     }
 
     /// Whether a person sees that this device's message failed for good, and may try it again.
-    pub fn refused(&self, device: usize) -> Option<(shared::client::rows::MessageKey, bool)> {
+    pub fn refused(&self, device: usize) -> Option<(MessageKey, bool)> {
         let rows = self.devices.get(device)?.store.messages.values();
         let mut failed =
             rows.filter(|row| row.direction == Direction::Outgoing && row.status == Status::Failed);
-        let own = |row: &&shared::client::rows::MessageRow| {
+        let own = |row: &&MessageRow| {
             self.watch.ledger.of(&row.body).is_some_and(|(_, entry)| entry.device == device)
         };
         failed.find(own).map(|row| (row.key.clone(), row.failure.as_deref() != Some(OUTCOME_UNKNOWN)))

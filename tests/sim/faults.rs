@@ -145,7 +145,8 @@ impl World {
 
     /// An object sleeps when nothing holds it: no call is out, no timer is near.
     fn hibernate(&mut self, account: usize) {
-        let calls = self.calls.values().any(|call| call.from == account || call.to == Some(account));
+        let calls =
+            self.calls.values().any(|call| !call.over && (call.from == account || call.to == Some(account)));
         if !calls && self.mailboxes[account].engine.take().is_some() {
             self.marks.hit(Mark::MailboxSlept);
             // Its timer would have kept it in memory, so it rings.

@@ -36,6 +36,8 @@ pub struct Entry {
     pub bounced: BTreeSet<String>,
     /// Devices on whose disk it is or was.
     pub on: BTreeSet<usize>,
+    /// Those of them whose stores were cleared or lost since.
+    pub cleared: BTreeSet<usize>,
     /// A tab died or a link broke while it was on its way.
     pub shaken: bool,
     /// A store of its recipient that had it was lost or cleared: a later marker covers it.
@@ -98,8 +100,13 @@ impl Ledger {
         (body == format!("m{number}.{}.{}", entry.device, entry.to)).then_some((number, entry))
     }
 
-    /// Whether this entry's row is on this device now.
-    pub fn is_on(&self, device: usize, message: u64) -> bool {
+    /// Whether this device shows the message, or did before its stores were cleared.
+    pub fn has(&self, device: usize, message: u64) -> bool {
+        let entry = self.entries.get(message as usize);
+        self.is_on(device, message) || entry.is_some_and(|entry| entry.cleared.contains(&device))
+    }
+
+    fn is_on(&self, device: usize, message: u64) -> bool {
         self.rows.get(&device).is_some_and(|rows| rows.values().any(|number| *number == message))
     }
 
@@ -155,6 +162,7 @@ impl Ledger {
             accepted: BTreeSet::new(),
             bounced: BTreeSet::new(),
             on: BTreeSet::new(),
+            cleared: BTreeSet::new(),
             shaken: false,
             swept: false,
             liar,
@@ -174,6 +182,7 @@ impl Ledger {
                 let Some(number) = number(&row.body) else { return };
                 let Some(entry) = self.entries.get_mut(number as usize) else { return };
                 entry.on.insert(device);
+                entry.cleared.remove(&device);
                 if device == entry.device {
                     entry.failed = row.failure.clone().filter(|_| row.status == Status::Failed);
                     entry.acknowledged |= row.times.sent.is_some();
@@ -194,8 +203,12 @@ impl Ledger {
         let there =
             self.entries.iter_mut().filter(|entry| Some(entry.to) == account && entry.on.contains(&device));
         there.for_each(|entry| entry.swept = true);
-        let own = self.entries.iter_mut().filter(|entry| entry.device == device);
-        own.for_each(|entry| entry.gone = true);
+        for entry in self.entries.iter_mut() {
+            entry.gone |= entry.device == device;
+            if entry.on.contains(&device) {
+                entry.cleared.insert(device);
+            }
+        }
     }
 
     fn stored(&mut self, account: usize, op: &MailboxOp) {
@@ -226,8 +239,8 @@ impl Ledger {
     /// The account of the run.
     pub fn account(&self) -> Account {
         let mut account = Account::default();
-        for entry in &self.entries {
-            let everywhere = || entry.devices(&self.cast).all(|device| entry.on.contains(&device));
+        for (number, entry) in self.entries.iter().enumerate() {
+            let everywhere = || entry.devices(&self.cast).all(|device| self.has(device, number as u64));
             account.attempted += 1;
             account.promised += u64::from(entry.promised);
             account.acknowledged += u64::from(entry.acknowledged);

@@ -9,7 +9,7 @@ use shared::jid::BareJid;
 use shared::log::LogRow;
 use shared::memory::{ClientStore, MailboxStore};
 use shared::relay::{self, RelayEngine};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One tab: an engine with its link and the commit it waits for.
 pub struct Tab {
@@ -29,6 +29,8 @@ pub struct Tab {
     pub state: Option<LinkState>,
     /// What it shows, by what it was told.
     pub shown: BTreeMap<MessageKey, MessageRow>,
+    /// Messages whose rows it has committed.
+    pub stored: BTreeSet<MessageKey>,
 }
 
 /// One device of an account.

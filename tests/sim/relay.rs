@@ -147,7 +147,7 @@ impl World {
             self.marks.hit(Mark::AlarmRang);
         }
         self.relay_input(account, Input::Wake);
-        if self.calls.values().any(|call| call.from == account) {
+        if self.calls.values().any(|call| call.from == account && !call.over) {
             self.alarm_by(account, self.now + RECOVERY_MS);
         }
     }
@@ -229,9 +229,11 @@ impl World {
         let to = self.watch.ledger.cast.account(&request.to);
         let life = self.mailboxes[from].life;
         let id = self.calls.keys().next_back().map_or(1, |last| last + 1);
-        self.calls.insert(id, Call { from, life, to, request, replied: false });
+        self.calls.insert(id, Call { from, life, to, request, replied: false, over: false });
+        // It is given up after a while, and may arrive all the same.
+        self.after(CALL_MS_MAX, Due::Answer(id, None));
         if self.befalls(Fault::CallsLost, 150) {
-            return self.after(CALL_MS_MAX, Due::Answer(id, None));
+            return;
         }
         let ms = self.latency();
         self.after(ms, Due::Call(id));
@@ -263,8 +265,7 @@ impl World {
         let Some(call) = self.calls.get_mut(&id) else { return };
         call.replied = true;
         if self.befalls(Fault::CallsLost, 150) {
-            self.marks.hit(Mark::AnswerLost);
-            return self.after(CALL_MS_MAX, Due::Answer(id, None));
+            return self.marks.hit(Mark::AnswerLost);
         }
         let ms = self.latency();
         self.after(ms, Due::Answer(id, Some(reply)));
@@ -272,17 +273,24 @@ impl World {
 
     /// What became of a call.
     pub fn answer_arrives(&mut self, id: u64, reply: Option<TransferReply>) {
-        let Some(call) = self.calls.remove(&id) else { return };
-        if self.mailboxes[call.from].life == call.life {
-            let input = Input::Transferred(call.request.to.clone(), call.request.upto(), reply);
-            self.relay_input(call.from, input);
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        if std::mem::replace(&mut call.over, true) {
+            return;
+        }
+        let (from, life) = (call.from, call.life);
+        let (to, upto) = (call.request.to.clone(), call.request.upto());
+        if self.mailboxes[from].life == life {
+            self.relay_input(from, Input::Transferred(to, upto, reply));
         }
     }
 
     /// The store failed: the object starts anew, and its connections with it.
     fn give_up(&mut self, account: usize) {
         self.alarm_by(account, self.now + RECOVERY_MS);
+        // Its process goes on, and so do its calls: their answers come to the next engine.
+        let life = self.mailboxes[account].life;
         self.object_gone(account);
+        self.mailboxes[account].life = life;
     }
 
     /// The object's process is gone.

@@ -27,6 +27,8 @@ pub enum Said<'a> {
 /// The gist of a stanza.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Stanza<'a> {
+    /// Whom it is for, as it says.
+    pub to: Option<&'a str>,
     /// The text of its body, or of the message it carries.
     pub body: Option<&'a str>,
     /// The origin-id (XEP-0359) of the message it is.
@@ -49,6 +51,7 @@ impl<'a> Said<'a> {
         if starts("message") || starts("presence") || starts("iq") {
             let head = text.split('>').next().unwrap_or_default();
             return Self::Stanza(Stanza {
+                to: attribute(head, " to='"),
                 body: between(text, "<body>", "</body>"),
                 origin: text.find("<origin-id").and_then(|at| attribute(&text[at..], " id='")),
                 stanza_id: text

@@ -6,7 +6,7 @@
 
 use crate::check::{Checkers, End};
 use crate::dice::Dice;
-use crate::fact::{Cast, Fact};
+use crate::fact::{Cast, Fact, Violation};
 use crate::ledger::Ledger;
 use crate::net::{Net, Way};
 use crate::nodes::{Device, Mailbox};
@@ -70,7 +70,10 @@ pub struct Call {
     pub life: u32,
     pub to: Option<usize>,
     pub request: TransferRequest,
+    /// The callee has answered, whether that arrives or not.
     pub replied: bool,
+    /// The caller has an answer, or has given up.
+    pub over: bool,
 }
 
 /// Those who watch.
@@ -253,6 +256,10 @@ impl World {
         self.now_heal();
         let quiet = self.go_on(self.now + HEAL_MS_MAX, true);
         self.tolls.simulated_ms = self.now - START_MS;
+        if self.tolls.events >= EVENTS_MAX {
+            let what = format!("no end after {EVENTS_MAX} events");
+            self.watch.checkers.found.push(Violation { checker: "8 drained", what });
+        }
         if self.watch.checkers.found.is_empty() {
             self.last_look(quiet);
         }
@@ -335,8 +342,9 @@ impl World {
                 return Some(format!("{} waits for {waits:?}", device.label));
             }
         }
-        let moves = |due: &&Due| {
-            !matches!(
+        let moves = |due: &&Due| match due {
+            Due::Answer(call, _) => self.calls.get(call).is_some_and(|call| !call.over),
+            due => !matches!(
                 due,
                 Due::TabWakes { .. }
                     | Due::MailboxWakes { .. }
@@ -344,7 +352,7 @@ impl World {
                     | Due::SignIn(_)
                     | Due::Act(_)
                     | Due::Disaster
-            )
+            ),
         };
         if let Some(due) = self.queue.values().find(moves) {
             return Some(format!("{due:?} is to come"));

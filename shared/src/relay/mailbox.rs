@@ -282,6 +282,11 @@ impl RelayEngine {
         let frames = self.fan_out(&mut row);
         self.head.append(row.clone());
         self.gate.write(Op::Append(row));
+        // A row that is not for a device does not wait for it.
+        for device in self.devices.values_mut() {
+            device.cursor =
+                device.stream.as_ref().map_or(device.cursor, |s| s.confirmed().max(device.cursor));
+        }
         for (id, _, _) in &frames {
             // Without acks, sent is all that can be known.
             let Some(device) = self.devices.get_mut(id) else { continue };

@@ -265,12 +265,12 @@ impl RelayEngine {
                 }
             }
         }
+        device.cursor = device.cursor.max(stream.confirmed());
         if frames.is_empty() {
             return;
         }
         stream.unrequested += frames.len() as u32;
         stream.last_sent = self.now;
-        device.cursor = device.cursor.max(stream.confirmed());
         self.put_device(id);
         for frame in frames {
             self.gate.effect(Effect::Frame(link, frame));

@@ -17,6 +17,12 @@ impl Checker for Isolated {
     fn see(&mut self, fact: &Fact<'_>, ledger: &Ledger, findings: &mut Findings<'_>) {
         let Fact::Frame { device, way: Way::Down, arrived: false, said, .. } = fact else { return };
         let Said::Stanza(stanza) = said else { return };
+        let own =
+            ledger.cast.devices.get(*device).and_then(|(account, ..)| ledger.cast.accounts.get(*account));
+        let bare = stanza.to.map(|to| to.split('/').next().unwrap_or_default());
+        findings.check(bare.is_none_or(|bare| own.is_some_and(|own| own.as_str() == bare)), || {
+            format!("device {device} was sent what is for {bare:?}")
+        });
         let Some(body) = stanza.body.filter(|body| !body.is_empty()) else { return };
         let account = ledger.cast.devices.get(*device).map(|(account, ..)| *account);
         let party = ledger.of(body).map(|(_, entry)| [Some(entry.from), Some(entry.to)]);

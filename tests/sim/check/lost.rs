@@ -14,8 +14,8 @@ impl Checker for Lost {
     fn end(&mut self, _end: &End<'_>, ledger: &Ledger, findings: &mut Findings<'_>) {
         for (number, entry) in ledger.entries.iter().enumerate().filter(|(_, entry)| entry.must_arrive()) {
             for device in entry.devices(&ledger.cast) {
-                findings.check(entry.on.contains(&device), || {
-                    format!("m{number} never came to device {device}: {entry:?}")
+                findings.check(ledger.has(device, number as u64), || {
+                    format!("m{number} is not on device {device}: {entry:?}")
                 });
             }
         }

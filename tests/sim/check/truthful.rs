@@ -26,7 +26,12 @@ impl Checker for Truthful {
             }
             Fact::Told { device, event: Event::Message(row), store } => {
                 let stored = store.messages.get(&row.key);
-                findings.check(stored.is_some_and(|stored| stored.status >= row.status), || {
+                let same = |stored: &&MessageRow| {
+                    stored.status >= row.status
+                        && (&stored.body, &stored.conversation) == (&row.body, &row.conversation)
+                        && stored.direction == row.direction
+                };
+                findings.check(stored.as_ref().is_some_and(same), || {
                     format!("device {device} shows {row:?}, and has {stored:?}")
                 });
             }
@@ -34,7 +39,8 @@ impl Checker for Truthful {
         }
     }
 
-    fn end(&mut self, _end: &End<'_>, ledger: &Ledger, findings: &mut Findings<'_>) {
+    fn end(&mut self, end: &End<'_>, ledger: &Ledger, findings: &mut Findings<'_>) {
+        screens_show_the_disk(end, findings);
         for (number, entry) in ledger.entries.iter().enumerate().filter(|(_, entry)| !entry.liar) {
             let definite = entry.failed.as_deref().is_some_and(|why| why != OUTCOME_UNKNOWN);
             let arrived = ledger.cast.devices_of(entry.to).find(|device| entry.on.contains(device));
@@ -59,5 +65,17 @@ fn is_true(row: &MessageRow, ledger: &Ledger) -> bool {
         // XEP-0333: a marker is for a message and all before it. One that the recipient's browser
         // has thrown away is among them.
         Status::Read => arrived() && (looked() || entry.swept),
+    }
+}
+
+/// What came to the disk while a tab led is on its screen, as it is on the disk.
+fn screens_show_the_disk(end: &End<'_>, findings: &mut Findings<'_>) {
+    for device in end.devices.iter().filter(|device| !device.liar) {
+        let Some(tab) = device.leader() else { continue };
+        for key in &tab.stored {
+            let (shown, stored) = (tab.shown.get(key), device.store.messages.get(key));
+            findings
+                .check(shown == stored, || format!("{} shows {shown:?}, and has {stored:?}", device.label));
+        }
     }
 }
