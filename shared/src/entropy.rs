@@ -5,12 +5,19 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
+use std::fmt;
 
-/// A stream of bytes from one seed.
+/// A stream of bytes from one seed. The seed is nobody's business, also not a log's.
 #[derive(Clone)]
 pub struct Entropy {
     seed: [u8; 32],
     counter: u64,
+}
+
+impl fmt::Debug for Entropy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entropy").field("counter", &self.counter).finish_non_exhaustive()
+    }
 }
 
 impl Entropy {

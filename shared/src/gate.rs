@@ -15,6 +15,7 @@ use crate::bad::{self, Bug};
 use crate::sm::Handled;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
+use std::fmt;
 
 /// The number of a batch. Batches are committed in this order.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
@@ -41,7 +42,7 @@ pub enum Released<O, E> {
 }
 
 /// Orders effects `E` behind row operations `O`; `K` names the streams whose counters it keeps.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Gate<K, O, E> {
     open: Vec<O>,
     open_counts: Vec<(K, Handled)>,
@@ -50,6 +51,23 @@ pub struct Gate<K, O, E> {
     committed: BatchNo,
     queue: VecDeque<(BatchNo, E)>,
     durable: Vec<(K, Handled)>,
+}
+
+/// Batches are shown by how far they are from the last committed one: what a gate does next does
+/// not depend on how many there were before, and two gates that do the same look the same.
+impl<K: fmt::Debug, O: fmt::Debug, E: fmt::Debug> fmt::Debug for Gate<K, O, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ahead = |no: &BatchNo| no.0.saturating_sub(self.committed.0);
+        let queue: Vec<(u64, &E)> = self.queue.iter().map(|(after, effect)| (ahead(after), effect)).collect();
+        f.debug_struct("Gate")
+            .field("open", &self.open)
+            .field("open_counts", &self.open_counts)
+            .field("in_flight", &self.in_flight.as_ref().map(|(no, counts)| (ahead(no), counts)))
+            .field("next", &ahead(&self.next))
+            .field("queue", &queue)
+            .field("durable", &self.durable)
+            .finish()
+    }
 }
 
 impl<K: Copy + PartialEq, O, E> Default for Gate<K, O, E> {

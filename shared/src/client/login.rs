@@ -9,6 +9,7 @@ use crate::wire::error::StreamCondition;
 use crate::wire::{Element, ns};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use std::fmt;
 
 /// What the user gave to be signed in with, until the relay has accepted or refused it.
 #[derive(Clone, PartialEq, Eq)]
@@ -18,6 +19,13 @@ pub(super) struct SignIn {
     /// The name was taken when we came to register it. By us, if the password opens it: the
     /// answer to an earlier try may have been lost.
     pub(super) taken: bool,
+}
+
+impl fmt::Debug for SignIn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (register, taken) = (&self.register, &self.taken);
+        f.debug_struct("SignIn").field("register", register).field("taken", taken).finish_non_exhaustive()
+    }
 }
 
 impl ClientEngine {

@@ -71,6 +71,7 @@ use timeline::Timeline;
 use timer::{Timer, Timers};
 
 /// One account on one device. See the module for how to drive it.
+#[derive(Clone, Debug)]
 pub struct ClientEngine {
     config: Config,
     entropy: Entropy,

@@ -18,6 +18,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 /// One open connection.
+#[derive(Clone, Debug)]
 pub(super) struct Link {
     pub(super) phase: Phase,
     pub(super) opened: Millis,

@@ -53,6 +53,7 @@ use stream::Device;
 use transfer::Transfers;
 
 /// One account's mailbox.
+#[derive(Clone, Debug)]
 pub struct RelayEngine {
     config: Config,
     now: Millis,

@@ -19,6 +19,7 @@ use crate::wire::error::StreamCondition;
 use crate::wire::{Element, ns};
 
 /// One of the account's devices.
+#[derive(Clone, Debug)]
 pub(super) struct Device {
     pub(super) cursor: StanzaSeq,
     pub(super) last_seen: Millis,
@@ -34,6 +35,7 @@ pub(super) enum Sent {
 }
 
 /// A device's stream, connected or waiting to be resumed.
+#[derive(Clone, Debug)]
 pub(super) struct Stream {
     pub(super) no: u64,
     pub(super) link: Option<LinkId>,
