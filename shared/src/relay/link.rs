@@ -256,7 +256,7 @@ impl RelayEngine {
         self.send_element(link, &failure);
         let Some(known) = self.links.get_mut(&link) else { return Ok(()) };
         known.phase = Phase::Open;
-        known.failures += 1;
+        known.failures = known.failures.saturating_add(1);
         if known.failures >= AUTHENTICATION_FAILURES_MAX {
             return Err(StreamCondition::PolicyViolation);
         }

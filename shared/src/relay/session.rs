@@ -72,7 +72,7 @@ impl RelayEngine {
         }
         // What another device has confirmed is not offline mail for a new one (XEP-0160 §3).
         let newest = self.devices.values().map(|device| device.cursor).max().unwrap_or_default();
-        self.marks.streams += 1;
+        self.marks.streams = self.marks.streams.saturating_add(1);
         let no = self.marks.streams;
         let now = self.now;
         let device = self.devices.entry(id.clone()).or_insert(Device {

@@ -271,7 +271,7 @@ impl RelayEngine {
         if frames.is_empty() {
             return;
         }
-        stream.unrequested += frames.len() as u32;
+        stream.unrequested = stream.unrequested.saturating_add(frames.len() as u32);
         stream.last_sent = self.now;
         self.put_device(id);
         for frame in frames {
@@ -299,7 +299,7 @@ impl RelayEngine {
                 let number = stream.window.push(Sent::Row(row.seq));
                 row.sent.push(crate::log::SentOn { stream: stream.no, number });
             }
-            stream.unrequested += 1;
+            stream.unrequested = stream.unrequested.saturating_add(1);
             stream.last_sent = self.now;
             frames.push((id.clone(), link, message.to_frame()));
         }
@@ -316,7 +316,7 @@ impl RelayEngine {
         if stream.managed {
             let number =
                 if keep { stream.window.push(Sent::Stanza(frame.clone())) } else { stream.window.skip() };
-            stream.unrequested += 1;
+            stream.unrequested = stream.unrequested.saturating_add(1);
             stream.last_sent = now;
             // XEP-0198 §5: a number that was used must be known when the stream is resumed.
             let beyond_lease =

@@ -2,6 +2,7 @@
 
 mod clock;
 mod crash;
+mod damaged;
 mod delivery;
 mod framing;
 mod full;

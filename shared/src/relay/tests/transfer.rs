@@ -16,10 +16,44 @@ const LINK: LinkId = LinkId(1);
 const TYPING: &str = "<message xmlns='jabber:client' to='b@d'>\
     <composing xmlns='http://jabber.org/protocol/chatstates'/></message>";
 
+/// A device without acks, as its row and its connection remember it.
+pub fn phone() -> DeviceRow {
+    DeviceRow {
+        device: DeviceId::from("phone"),
+        cursor: StanzaSeq(0),
+        stream: None,
+        last_seen: Millis(0),
+        named: true,
+    }
+}
+
+/// See [`phone`].
+pub fn bound() -> LinkState {
+    let counters = Counters {
+        handled: Handled::ZERO,
+        told: Handled::ZERO,
+        sent: Handled::ZERO,
+        next: StanzaSeq(1),
+        unrequested: 0,
+        requested: None,
+        managed: false,
+        stream: 1,
+        carbons: false,
+        available: false,
+    };
+    LinkState {
+        phase: Phase::Bound("phone".into()),
+        opened: Millis(0),
+        failures: 0,
+        counters: Some(counters),
+        transferred: StanzaSeq(0),
+    }
+}
+
 /// The mailbox, with a device that was there before it woke up.
-struct Alone {
+pub struct Alone {
     engine: RelayEngine,
-    store: MailboxStore,
+    pub store: MailboxStore,
     now: Millis,
     held: Vec<(BatchNo, Vec<Op>)>,
     calls: Vec<TransferRequest>,
@@ -28,35 +62,12 @@ struct Alone {
 
 impl Alone {
     fn new() -> Self {
-        let phone = DeviceId::from("phone");
-        let counters = Counters {
-            handled: Handled::ZERO,
-            told: Handled::ZERO,
-            sent: Handled::ZERO,
-            next: StanzaSeq(1),
-            unrequested: 0,
-            requested: None,
-            managed: false,
-            stream: 1,
-            carbons: false,
-            available: false,
-        };
-        let state = LinkState {
-            phase: Phase::Bound(phone.clone()),
-            opened: Millis(0),
-            failures: 0,
-            counters: Some(counters),
-            transferred: StanzaSeq(0),
-        };
-        let row = DeviceRow {
-            device: phone.clone(),
-            cursor: StanzaSeq(0),
-            stream: None,
-            last_seen: Millis(0),
-            named: true,
-        };
         let mut store = MailboxStore::default();
-        store.devices.insert(phone, row);
+        store.devices.insert("phone".into(), phone());
+        Self::load(store, vec![(LINK, bound())])
+    }
+
+    pub fn load(store: MailboxStore, links: Vec<(LinkId, LinkState)>) -> Self {
         let config = Config {
             account: jid("a"),
             registration: Registration::Closed,
@@ -64,11 +75,11 @@ impl Alone {
             limits: Limits::DEFAULT,
         };
         let now = Millis(1_000_000);
-        let engine = RelayEngine::load(now, store.rows(), vec![(LINK, state)], config);
+        let engine = RelayEngine::load(now, store.rows(), links, config);
         Self { engine, store, now, held: Vec::new(), calls: Vec::new(), wake: None }
     }
 
-    fn input(&mut self, input: Input<'_>) {
+    pub fn input(&mut self, input: Input<'_>) {
         self.engine.handle(self.now, input, &self.store);
         loop {
             match self.engine.poll() {
@@ -93,6 +104,13 @@ impl Alone {
         ops.iter().for_each(|op| self.store.apply(op));
         self.input(Input::Committed(no));
         no
+    }
+
+    /// The disk is done with everything.
+    pub fn settle(&mut self) {
+        while !self.held.is_empty() {
+            self.commit();
+        }
     }
 
     fn called(&mut self) -> Vec<u64> {
