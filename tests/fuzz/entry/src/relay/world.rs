@@ -190,7 +190,7 @@ impl World {
         trace(|| format!("{} -> {input:?}", self.now.0));
         let failed = !self.poisoned && matches!(input, Input::CommitFailed(_));
         self.poisoned |= failed;
-        self.latest = self.latest.max(self.now);
+        self.latest = self.now;
         self.asleep = false;
         self.engine.handle(self.now, input, &self.store);
         self.settle();
