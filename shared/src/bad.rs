@@ -36,6 +36,10 @@ bugs! {
     ReadWhenDelivered,
     /// A client shows *sent* again when the relay says again that it has the message.
     StatusGoesBack,
+    /// A client does not show what it has received.
+    ScreenNotTold,
+    /// A client forgets a message that was looked at.
+    LookedAtIsLost,
     /// A client names what it receives anew each time.
     KeysForgotten,
     /// A client orders by the clock.
@@ -72,6 +76,8 @@ bugs! {
     TransferDoneOnCall,
     /// A mailbox hands a message to somebody else.
     TransferMisdirected,
+    /// A passing state goes to whoever is called next.
+    StatesMisdirected,
     /// A mailbox that is full denies what it has.
     FullForgets,
     /// A mailbox wakes for a recipient for whom it has nothing.

@@ -7,6 +7,9 @@ use crate::sometimes::Marks;
 use crate::world::{Tolls, World};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+/// The checker's name of a panic.
+pub const PANIC: &str = "0 panic";
+
 /// What a run came to.
 #[derive(Clone, Debug)]
 pub struct Outcome {
@@ -39,7 +42,7 @@ pub fn run_plan(plan: Plan, keep_trace: bool) -> Outcome {
     if let Err(panic) = ended {
         let what = panic.downcast_ref::<String>().cloned();
         let what = what.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-        violations.push(Violation { checker: "0 panic", what: what.unwrap_or_default() });
+        violations.push(Violation { checker: PANIC, what: what.unwrap_or_default() });
     }
     Outcome {
         seed: world.plan.seed,

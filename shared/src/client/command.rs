@@ -5,6 +5,7 @@ use super::login::SignIn;
 use super::receive::preview;
 use super::rows::{Direction, MessageKey, MessageRow, Op, OutboxRow, Owed, Status, Times};
 use super::{ClientEngine, Command, Effect, Event, LinkState, stanzas};
+use crate::bad::{self, Bug};
 use crate::id::OriginId;
 use crate::jid::BareJid;
 use crate::limits::FRAME_BYTES_MAX;
@@ -171,6 +172,9 @@ impl ClientEngine {
     pub(super) fn seen(&mut self, jid: &BareJid) {
         let Some(row) = self.conversations.get(jid) else { return };
         let mut seen = row.clone();
+        if let Some(key) = row.newest.clone().filter(|_| bad::is(Bug::LookedAtIsLost)) {
+            self.gate.write(Op::DeleteMessage(key));
+        }
         seen.unread = 0;
         let markable = if seen.accepted { seen.markable.take() } else { None };
         if seen != *row {

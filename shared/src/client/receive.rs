@@ -200,7 +200,9 @@ impl ClientEngine {
             conversation.markable = Some(Markable { key: key.clone(), id: id.to_owned() });
         }
         self.gate.write(Op::PutMessage(row.clone()));
-        self.notify(Event::Message(row));
+        if !bad::is(Bug::ScreenNotTold) {
+            self.notify(Event::Message(row));
+        }
         self.save_conversation(conversation);
         if let Some(id) = id
             && message.child(ns::RECEIPTS, "request").is_some()

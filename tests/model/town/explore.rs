@@ -262,7 +262,7 @@ fn two_messages_survive_a_broken_connection() {
 
 #[test]
 fn two_messages_survive_the_crash_of_a_device() {
-    assert_eq!(states(TWO_ON_QUICK_DISKS, A_CRASH), 32_881);
+    assert_eq!(states(TWO_ON_QUICK_DISKS, A_CRASH), 32_941);
 }
 
 #[test]
@@ -287,17 +287,17 @@ fn an_acked_message_survives_the_crash_of_a_device() {
 
 #[test]
 fn a_message_survives_a_broken_connection_and_the_crash_of_a_device() {
-    assert_eq!(states(ONE, Left { cuts: 1, ..A_CRASH }), 47_070);
+    assert_eq!(states(ONE, Left { cuts: 1, ..A_CRASH }), 47_266);
 }
 
 #[test]
 fn a_message_survives_a_broken_connection_and_the_crash_of_a_mailbox() {
-    assert_eq!(states(ONE, Left { cuts: 1, ..A_MAILBOX_CRASH }), 10_708);
+    assert_eq!(states(ONE, Left { cuts: 1, ..A_MAILBOX_CRASH }), 10_689);
 }
 
 #[test]
 fn a_message_survives_the_loss_of_a_session_and_the_crash_of_a_device() {
-    assert_eq!(states(ONE_ON_QUICK_DISKS, Left { usurped: 1, ..A_CRASH }), 25_573);
+    assert_eq!(states(ONE_ON_QUICK_DISKS, Left { usurped: 1, ..A_CRASH }), 25_687);
 }
 
 #[test]
