@@ -19,6 +19,12 @@ globalThis.WebSocket = class extends WebSocket {
     // A browser's socket has no unhandled errors; this one throws them from a timer.
     this.on("error", () => {});
   }
+
+  // strophe.js answers a challenge of a connection that is gone on the one that is being opened,
+  // from a promise that nobody holds.
+  send(data) {
+    if (this.readyState !== WebSocket.CONNECTING) super.send(data);
+  }
 };
 Strophe.setLogLevel(Strophe.LogLevel.FATAL);
 
