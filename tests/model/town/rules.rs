@@ -21,6 +21,11 @@ impl Town {
     /// Compares what leaves with the disks as they are at that moment.
     pub(super) fn see(&mut self, seen: Seen<'_>) {
         let fault = match seen {
+            Seen::ClientSays(_, frame) | Seen::RelaySays(_, frame)
+                if frame.contains("<handled-count-too-high") =>
+            {
+                Some("a count was above what had been sent")
+            }
             Seen::ClientSays(who, frame) => self.client_lies(who, frame),
             Seen::RelaySays(who, frame) => self.relay_lies(who, frame),
             Seen::Shown(who, row) => {
