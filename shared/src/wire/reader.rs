@@ -31,13 +31,22 @@ pub fn read_frame(text: &str, bytes_max: usize) -> Result<Element, ReadFault> {
     loop {
         match parser.parse(&mut rest, true) {
             Ok(Some(event)) => tree.take(event)?,
-            Ok(None) => return tree.root.ok_or(ReadFault::NotWellFormed),
+            Ok(None) => return tree.root.filter(|_| stands_alone(text)).ok_or(ReadFault::NotWellFormed),
             Err(EndOrError::Error(rxml::Error::RestrictedXml(_) | rxml::Error::UndeclaredEntity)) => {
                 return Err(ReadFault::Restricted);
             }
             Err(_) => return Err(fault_at(text, text.len() - rest.len())),
         }
     }
+}
+
+/// What may stand before and after the root element is a declaration and white space (XML 1.0
+/// §2.1, §2.8). rxml also passes references to white space and CDATA sections without text.
+fn stands_alone(text: &str) -> bool {
+    let is_space = |c: char| matches!(c, ' ' | '\t' | '\r' | '\n');
+    let declared = text.strip_prefix("<?xml").and_then(|rest| rest.split_once("?>"));
+    let root = declared.map_or(text, |(_, rest)| rest).trim_matches(is_space);
+    !root.starts_with("<!") && root.ends_with('>') && !root.ends_with("]]>")
 }
 
 /// The parser stops inside a declaration it does not speak (`<!DOCTYPE`) as at any wrong
@@ -162,6 +171,23 @@ mod tests {
             "<a xmlns='http://www.w3.org/2000/xmlns/'/>",
             "<a xmlns:p='http://www.w3.org/2000/xmlns/'><p:b/></a>",
             "<a xmlns:p='http://www.w3.org/2000/xmlns/' p:b=''/>",
+        ] {
+            assert_eq!(read(bad), Err(ReadFault::NotWellFormed), "{bad}");
+        }
+    }
+
+    #[test]
+    fn nothing_but_white_space_stands_around_the_element() {
+        for good in ["<a/> \r\n\t", "<?xml version='1.0'?>\n<a></a >"] {
+            assert_eq!(read(good), Ok(Element::new("", "a")), "{good}");
+        }
+        for bad in [
+            "<a/>&#x20;",
+            "<a/>\n&#xD;\n",
+            "<a/><![CDATA[ ]]>",
+            "<a/><![CDATA[]]>\n",
+            "<![CDATA[]]><a/>",
+            "<?xml version='1.0'?>\n<![CDATA[]]><a/>",
         ] {
             assert_eq!(read(bad), Err(ReadFault::NotWellFormed), "{bad}");
         }
