@@ -11,6 +11,7 @@ use shared::log::LogRow;
 use shared::memory::MailboxStore;
 use shared::relay::LinkState;
 use shared::relay::rows::{AccountRow, DeviceRow, Marks};
+use std::collections::BTreeMap;
 
 /// What is in the store, and which connections outlived the engine that wrote it.
 #[derive(Deserialize, Default)]
@@ -25,6 +26,11 @@ struct Given {
 }
 
 impl Given {
+    /// A driver's connections have names of their own.
+    fn links(&self) -> BTreeMap<LinkId, LinkState> {
+        self.links.iter().cloned().collect()
+    }
+
     fn store(&self, account: Option<AccountRow>) -> MailboxStore {
         MailboxStore {
             account,
@@ -43,9 +49,9 @@ const SESSION: &str = "\
 /// See [`Given`] and [`crate::rows`]. No panic, no endless loop, and the mailbox can still be used.
 pub fn relay_rows(bytes: &[u8]) {
     let Some(given) = crate::rows::read::<Given>(bytes, include_str!("rows.json")) else { return };
-    drop(World::on_any(given.store(given.account.clone()), given.links.clone()));
-    let mut world = World::on_any(given.store(Some(account_row())), given.links.clone());
-    for (link, _) in &given.links {
+    drop(World::on_any(given.store(given.account.clone()), given.links()));
+    let mut world = World::on_any(given.store(Some(account_row())), given.links());
+    for link in given.links().keys() {
         world.frame(*link, "<r xmlns='urn:xmpp:sm:3'/>");
         world.frame(*link, "<presence xmlns='jabber:client'/>");
     }
