@@ -27,6 +27,9 @@ struct Promise {
     to: BareJid,
 }
 
+/// A message's name, and whom it is for.
+type Named = (OriginId, BareJid);
+
 /// See the module.
 pub struct Ledger {
     limits: Limits,
@@ -38,7 +41,7 @@ pub struct Ledger {
     received: BTreeMap<u64, Handled>,
     streams: BTreeMap<LinkId, u64>,
     /// A stanza that is being handled: where it came in, and what it promises.
-    arriving: Option<(LinkId, u64, Option<(OriginId, BareJid)>)>,
+    arriving: Option<(LinkId, u64, Option<Named>)>,
     ended: BTreeSet<LinkId>,
     told: BTreeMap<LinkId, Handled>,
     closed: BTreeSet<LinkId>,

@@ -85,10 +85,10 @@ impl World {
     }
 
     /// A mailbox on rows from anywhere: only what never depends on rows is checked.
-    pub fn on_any(store: MailboxStore, links: Vec<(LinkId, LinkState)>) -> Self {
+    pub fn on_any(store: MailboxStore, links: BTreeMap<LinkId, LinkState>) -> Self {
         let mut ledger = Ledger::new(SMALL);
         ledger.lenient = true;
-        Self::on(store, links, SMALL, Registration::Open, ledger)
+        Self::on(store, links.into_iter().collect(), SMALL, Registration::Open, ledger)
     }
 
     fn on(
