@@ -99,14 +99,14 @@ impl fmt::Display for Jid {
 
 /// Prepares the name part of an account's address.
 pub fn prepared_local(local: &str) -> Result<String, JidFault> {
-    let local = prep::local(local)?;
+    let local = stable(local, prep::local)?;
     // RFC 7622 §3.3.1
     let forbidden = |c: char| "\"&'/:<>@".contains(c) || c.is_whitespace() || c.is_control();
     if local.chars().any(forbidden) { Err(JidFault::Character) } else { sized(local) }
 }
 
 fn prepared_domain(domain: &str) -> Result<String, JidFault> {
-    let domain = prep::domain(domain)?;
+    let domain = stable(domain, prep::domain)?;
     // RFC 7622 §3.2: the dot of the root is no part of it, once the preparation shows it.
     let domain = domain.strip_suffix('.').unwrap_or(&domain);
     let forbidden = |c: char| "\"&'/<>@".contains(c) || c.is_whitespace() || c.is_control();
@@ -118,8 +118,23 @@ fn prepared_domain(domain: &str) -> Result<String, JidFault> {
 
 /// Prepares a resource: case matters, control characters are refused.
 pub fn prepared_resource(resource: &str) -> Result<String, JidFault> {
-    let resource = prep::resource(resource)?;
+    let resource = stable(resource, prep::resource)?;
     if resource.chars().any(char::is_control) { Err(JidFault::Character) } else { sized(resource) }
+}
+
+/// The tables of RFC 3454 know Unicode 3.2, normalization knows today's: what a newer letter is
+/// normalized to may have to be folded again (`🄐` to `(A)` to `(a)`). RFC 8264 §7: apply the
+/// rules until they change nothing, three more times at most.
+fn stable(text: &str, rules: fn(&str) -> Result<String, JidFault>) -> Result<String, JidFault> {
+    let mut before = rules(text)?;
+    for _ in 0..3 {
+        let after = rules(&before)?;
+        if after == before {
+            return Ok(after);
+        }
+        before = after;
+    }
+    Err(JidFault::Character)
 }
 
 fn sized(part: String) -> Result<String, JidFault> {
@@ -194,6 +209,12 @@ mod tests {
         assert_eq!(BareJid::parse("a@d."), BareJid::parse("a@d"));
         #[cfg(feature = "prep")]
         assert_eq!(BareJid::parse("a@d．"), BareJid::parse("a@d"), "nor is what is prepared to one");
+    }
+
+    #[cfg(feature = "prep")]
+    #[test]
+    fn a_letter_newer_than_the_tables_is_prepared_to_the_end() {
+        assert_eq!(BareJid::parse("🄐@🄐").unwrap().as_str(), "(a)@(a)");
     }
 
     proptest::proptest! {
