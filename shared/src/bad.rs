@@ -68,6 +68,8 @@ bugs! {
     CursorMovedOnSend,
     /// A relay sends as much as there is.
     WindowIgnored,
+    /// A relay keeps answers for a device that takes none, as many as it asks for.
+    AnswersPileUp,
     /// A relay does not remember that it may have sent more than it has written down.
     LeaseIgnored,
     /// A mailbox takes a transfer twice.

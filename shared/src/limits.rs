@@ -68,6 +68,13 @@ pub struct Limits {
     pub resume_window_ms: u64,
     /// Stanzas sent to one device and not yet acked by it. What is beyond waits in the log.
     pub window_stanzas_max: usize,
+    /// Stanzas of any kind sent to one device and not yet acked by it. From here on what is not
+    /// kept for it is not sent to it, and it is not heard before it acks. Above
+    /// `window_stanzas_max` by more than a client asks for at once when it comes.
+    pub unacked_stanzas_max: u32,
+    /// Bytes of what is kept for one device beside the log (answers to its requests). From here on
+    /// it is not heard before it acks.
+    pub kept_bytes_max: usize,
     /// Devices of one account.
     pub devices_max: usize,
     /// How many of the newest own messages are remembered for recognising a repeat (R04).
@@ -101,6 +108,8 @@ impl Limits {
         ack_timeout_ms: 10_000,
         resume_window_ms: 600_000,
         window_stanzas_max: 100,
+        unacked_stanzas_max: 1_000,
+        kept_bytes_max: 256 * 1024,
         devices_max: 32,
         dedup_entries_max: 20_000,
         dedup_horizon_ms: 30 * 86_400_000,

@@ -29,12 +29,7 @@ impl Batch {
         self.seeds += 1;
         self.account += outcome.account;
         self.marks.add(&outcome.marks);
-        let (sum, one) = (&mut self.tolls, outcome.tolls);
-        sum.deaths += one.deaths;
-        sum.cuts += one.cuts;
-        sum.simulated_ms += one.simulated_ms;
-        sum.events += one.events;
-        sum.frames += one.frames;
+        self.tolls += outcome.tolls;
         if !outcome.violations.is_empty() {
             self.broken.push(outcome);
         }
@@ -44,11 +39,7 @@ impl Batch {
         self.seeds += other.seeds;
         self.account += other.account;
         self.marks.add(&other.marks);
-        self.tolls.deaths += other.tolls.deaths;
-        self.tolls.cuts += other.tolls.cuts;
-        self.tolls.simulated_ms += other.tolls.simulated_ms;
-        self.tolls.events += other.tolls.events;
-        self.tolls.frames += other.tolls.frames;
+        self.tolls += other.tolls;
         self.broken.extend(other.broken);
     }
 }

@@ -9,6 +9,8 @@ use shared::client::{Command, Input};
 use shared::memory::ClientStore;
 
 const LIE: &str = "<a xmlns='urn:xmpp:sm:3' h='4000000000'/>";
+/// A request.
+const PING: &str = "<iq xmlns='jabber:client' type='get' id='p'><ping xmlns='urn:xmpp:ping'/></iq>";
 const HOUR_MS: u64 = 3_600_000;
 
 impl World {
@@ -210,11 +212,11 @@ impl World {
     }
 
     /// What a liar's machine sends for what it was to send.
-    pub fn tampered_up(&mut self, text: String) -> Wire {
+    pub fn tampered_up(&mut self, text: String) -> Vec<Wire> {
         if !self.befalls(Fault::Liar, 120) {
-            return Wire::Text(text);
+            return vec![Wire::Text(text)];
         }
-        match self.dice.below(6) {
+        let instead = match self.dice.below(7) {
             0 => Wire::Text(LIE.to_owned()),
             1 => Wire::Text("<message".to_owned()),
             2 => Wire::Text("<!DOCTYPE x []><message/>".to_owned()),
@@ -223,10 +225,13 @@ impl World {
                 let half = (0..=text.len() / 2).rev().find(|at| text.is_char_boundary(*at));
                 Wire::Text(text[..half.unwrap_or_default()].to_owned())
             }
-            _ => Wire::Text(
+            5 => Wire::Text(
                 "<message xmlns='jabber:client' to='bob@d' type='chat'><body/></message>".to_owned(),
             ),
-        }
+            // More than anybody asks before it hears an answer.
+            _ => return std::iter::repeat_n(Wire::Text(PING.to_owned()), 40).collect(),
+        };
+        vec![instead]
     }
 
     /// What a liar's relay is heard saying.

@@ -109,12 +109,14 @@ impl World {
     pub fn put(&mut self, link: u64, way: Way, wire: Wire) {
         let due = self.now + self.latency_of(link);
         let liar = self.net.get(link).is_some_and(|known| self.devices[known.device].liar);
-        let wire = match wire {
+        let wires = match wire {
             Wire::Text(text) if liar && way == Way::Up => self.tampered_up(text),
-            wire => wire,
+            wire => vec![wire],
         };
-        if let Some(due) = self.net.put(link, way, wire, due) {
-            self.at(due, Due::Frame(link, way));
+        for wire in wires {
+            if let Some(due) = self.net.put(link, way, wire, due) {
+                self.at(due, Due::Frame(link, way));
+            }
         }
     }
 

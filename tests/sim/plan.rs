@@ -162,6 +162,9 @@ fn limits(dice: &mut Dice) -> Limits {
         limits.checkpoint_rows = dice.between((1, 20));
         limits.transfer_items_max = dice.between((1, 6)) as usize;
         limits.sent_lease_stanzas = dice.between((1, 20)) as u32;
+        // Above what a client asks for at once when it comes, or it never gets anywhere.
+        limits.unacked_stanzas_max = limits.window_stanzas_max as u32 + dice.between((4, 20)) as u32;
+        limits.kept_bytes_max = dice.between((400, 2_000)) as usize;
     }
     if dice.chance(250) {
         limits.ack_idle_ms = dice.between((10, 15_000));

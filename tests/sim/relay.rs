@@ -179,6 +179,9 @@ impl World {
         if text.contains("<conflict") {
             self.marks.hit(Mark::SessionTakenOver);
         }
+        if text.contains(":error") && text.contains("<resource-constraint") {
+            self.marks.hit(Mark::DeviceNotHeard);
+        }
         if text.contains("<not-well-formed") || text.contains("<restricted-xml") {
             self.marks.hit(Mark::GarbageRefused);
         }

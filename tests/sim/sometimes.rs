@@ -59,6 +59,8 @@ marks! {
     TabFencedOff,
     /// The relay gave a silent device up.
     RelayGaveUpDevice,
+    /// A device that acked too little was not heard.
+    DeviceNotHeard,
     /// A device gave a silent relay up.
     DeviceGaveUpRelay,
     /// A device took its own session over from itself.

@@ -21,6 +21,7 @@ use shared::log::Direction;
 use shared::memory::{ClientStore, MailboxStore};
 use shared::relay::{TransferReply, TransferRequest};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::AddAssign;
 
 /// When every run begins.
 pub const START_MS: u64 = 1_800_000_000_000;
@@ -105,6 +106,16 @@ pub struct Tolls {
     pub events: u64,
     /// Frames that arrived.
     pub frames: u64,
+}
+
+impl AddAssign for Tolls {
+    fn add_assign(&mut self, other: Self) {
+        self.deaths += other.deaths;
+        self.cuts += other.cuts;
+        self.simulated_ms += other.simulated_ms;
+        self.events += other.events;
+        self.frames += other.frames;
+    }
 }
 
 /// See the module.
@@ -238,6 +249,17 @@ impl World {
         let end = self.now + self.plan.horizon_ms;
         self.go_on(end, false);
         self.heal();
+        self.note_stores();
+    }
+
+    /// What is stored in the end belongs to the run, beside what was said and done.
+    fn note_stores(&mut self) {
+        for device in &self.devices {
+            self.trace.event(self.now, &device.label, "has", &format!("{:?}", device.store));
+        }
+        for mailbox in &self.mailboxes {
+            self.trace.event(self.now, mailbox.jid.as_str(), "has", &format!("{:?}", mailbox.store));
+        }
     }
 
     /// Everybody is there once before anything fails: what is sent to a device that was never

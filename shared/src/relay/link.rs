@@ -88,11 +88,11 @@ impl RelayEngine {
         let bytes_max = if authenticated { FRAME_BYTES_MAX } else { FRAME_BYTES_MAX_UNAUTHENTICATED };
         let element = match read_frame(text, bytes_max) {
             Ok(element) => element,
-            Err(fault) => return self.close_link(link, Some(fault.into()), 1000, log),
+            Err(fault) => return self.close_link(link, Some(fault.into()), 1000),
         };
         // RFC 7395 §3.6
         if element.is(ns::FRAMING, "close") {
-            return self.closed_by_client(link, log);
+            return self.closed_by_client(link);
         }
         let outcome = match known.phase.clone() {
             Phase::Fresh => self.open(link, &element, Phase::Open),
@@ -102,18 +102,12 @@ impl RelayEngine {
             Phase::Bound(device) => self.bound(link, &device, element, log),
         };
         if let Err(condition) = outcome {
-            self.close_link(link, Some(condition), 1000, log);
+            self.close_link(link, Some(condition), 1000);
         }
     }
 
     /// Ends a connection from our side. A device's session stays resumable.
-    pub(super) fn close_link(
-        &mut self,
-        link: LinkId,
-        condition: Option<StreamCondition>,
-        code: u16,
-        _log: &dyn LogStore,
-    ) {
+    pub(super) fn close_link(&mut self, link: LinkId, condition: Option<StreamCondition>, code: u16) {
         let Some(known) = self.links.get(&link) else { return };
         if let Some(condition) = condition {
             // RFC 7395 §3.5: an error during the opening still comes after an `<open/>`.
@@ -128,11 +122,11 @@ impl RelayEngine {
         self.link_down(link);
     }
 
-    fn closed_by_client(&mut self, link: LinkId, log: &dyn LogStore) {
+    fn closed_by_client(&mut self, link: LinkId) {
         if let Some(Link { phase: Phase::Bound(device), .. }) = self.links.get(&link) {
             // A stream that was closed is over (XEP-0198 §5): nothing of it can be resumed.
             let device = device.clone();
-            self.end_stream(&device, log);
+            self.end_stream(&device);
         }
         if self.links.remove(&link).is_some() {
             self.remembered.remove(&link);

@@ -23,8 +23,12 @@ impl RelayEngine {
         log: &dyn LogStore,
     ) -> Result<(), StreamCondition> {
         let Some(kind) = stanza::kind(&element) else { return self.nonza(link, id, &element, log) };
-        let now = self.now;
+        let (now, limits) = (self.now, self.config.limits);
         let Some(stream) = self.stream_mut(id) else { return Ok(()) };
+        if stream.is_behind(&limits) {
+            // RFC 6120 §4.9.3.17. Not counted, so the device sends it again when it is back.
+            return Err(StreamCondition::ResourceConstraint);
+        }
         stream.last_heard = now;
         if stream.managed {
             // XEP-0198 §4: every stanza counts, whatever is wrong with it.
@@ -101,10 +105,10 @@ impl RelayEngine {
         if !own {
             self.transfers.push_row(&to.bare, seq);
         }
-        self.append(Direction::Out, to.bare, StanzaSeq(0), Some(source), frame.clone(), log);
+        self.append(Direction::Out, to.bare, StanzaSeq(0), Some(source), frame.clone());
         self.gate.count(stream, handled);
         if own {
-            self.append_in(self.config.account.clone(), seq, frame, log);
+            self.append_in(self.config.account.clone(), seq, frame);
         }
     }
 
@@ -200,7 +204,7 @@ impl RelayEngine {
             } else if item.seq > had || bad::is(Bug::TransferTakenTwice) {
                 self.peers.insert(from.clone(), item.seq.max(had));
                 self.peers_unsaved.insert(from.clone());
-                self.append_in(from.clone(), item.seq, item.stanza.clone(), log);
+                self.append_in(from.clone(), item.seq, item.stanza.clone());
             }
         }
         if refused.is_empty() {
@@ -232,16 +236,16 @@ impl RelayEngine {
         self.head.last().0.saturating_sub(confirmed.0) >= self.config.limits.queue_stanzas_max
     }
 
-    fn append_in(&mut self, peer: BareJid, peer_seq: StanzaSeq, stanza: String, log: &dyn LogStore) {
+    fn append_in(&mut self, peer: BareJid, peer_seq: StanzaSeq, stanza: String) {
         let stanza = self.readdressed(stanza);
-        self.append(Direction::In, peer, peer_seq, None, stanza, log);
+        self.append(Direction::In, peer, peer_seq, None, stanza);
     }
 
     /// Tells the sender that a message came back, as durably as it was accepted. The row also
     /// says, to whoever loads the log, that the message is not to be handed over any more.
-    pub(super) fn append_back(&mut self, peer: BareJid, seq: StanzaSeq, error: String, log: &dyn LogStore) {
+    pub(super) fn append_back(&mut self, peer: BareJid, seq: StanzaSeq, error: String) {
         let error = self.readdressed(error);
-        self.append(Direction::Back, peer, seq, None, error, log);
+        self.append(Direction::Back, peer, seq, None, error);
     }
 
     /// RFC 6121 §8.5.3.2.1: what is for a device that is not (or no longer) one of the account's
@@ -266,7 +270,6 @@ impl RelayEngine {
         peer_seq: StanzaSeq,
         source: Option<Source>,
         stanza: String,
-        _log: &dyn LogStore,
     ) {
         let mut row = LogRow {
             seq: self.head.last().next(),

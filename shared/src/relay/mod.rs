@@ -105,7 +105,7 @@ impl RelayEngine {
         match input {
             Input::LinkUp(link) => self.link_up(link),
             Input::Frame(link, text) => self.frame(link, text, log),
-            Input::Binary(link) => self.close_link(link, None, 1003, log),
+            Input::Binary(link) => self.close_link(link, None, 1003),
             Input::LinkDown(link) => self.link_down(link),
             Input::Transfer(call, request) => self.transfer_in(call, request, log),
             Input::Transferred(peer, upto, reply) => self.transferred(&peer, upto, reply, log),
@@ -113,7 +113,7 @@ impl RelayEngine {
             Input::Committed(no) => self.committed(no),
             Input::CommitFailed(_) => return self.poison(),
         }
-        self.on_time(log);
+        self.on_time();
         self.start_transfers(log);
         self.note_links();
     }
@@ -209,7 +209,7 @@ impl RelayEngine {
     }
 
     /// Everything that is due.
-    fn on_time(&mut self, log: &dyn LogStore) {
+    fn on_time(&mut self) {
         let overdue: Vec<LinkId> = self
             .links
             .iter()
@@ -217,9 +217,9 @@ impl RelayEngine {
             .map(|(id, _)| *id)
             .collect();
         for link in overdue {
-            self.close_link(link, Some(StreamCondition::ConnectionTimeout), 1000, log);
+            self.close_link(link, Some(StreamCondition::ConnectionTimeout), 1000);
         }
-        self.streams_on_time(log);
+        self.streams_on_time();
     }
 
     fn deadline(&self) -> Option<Millis> {

@@ -38,7 +38,7 @@ impl RelayEngine {
             return Err(if stanza { StreamCondition::NotAuthorized } else { unknown(element) });
         }
         let reply = match element.child(ns::BIND, "bind") {
-            Some(bind) if element.attr("type") == Some("set") => self.bind(link, bind, log).map(|jid| {
+            Some(bind) if element.attr("type") == Some("set") => self.bind(link, bind).map(|jid| {
                 let bind = Element::new(ns::BIND, "bind").with(Element::new(ns::BIND, "jid").with_text(jid));
                 stanza::iq_result(element, Some(bind))
             }),
@@ -57,7 +57,7 @@ impl RelayEngine {
 
     /// Binds a resource: the device of that name, or a new one. A device that is connected
     /// already takes over from itself (R51).
-    fn bind(&mut self, link: LinkId, bind: &Element, log: &dyn LogStore) -> Result<String, StanzaError> {
+    fn bind(&mut self, link: LinkId, bind: &Element) -> Result<String, StanzaError> {
         let wanted = bind.child(ns::BIND, "resource").map(Element::text).filter(|text| !text.is_empty());
         let named = wanted.is_some();
         let id = match wanted {
@@ -68,7 +68,7 @@ impl RelayEngine {
             self.make_room()?;
         }
         if let Some(old) = self.devices.get(&id).and_then(|device| device.stream.as_ref()?.link) {
-            self.close_link(old, Some(StreamCondition::Conflict), 1000, log);
+            self.close_link(old, Some(StreamCondition::Conflict), 1000);
         }
         // What another device has confirmed is not offline mail for a new one (XEP-0160 §3).
         let newest = self.devices.values().map(|device| device.cursor).max().unwrap_or_default();
@@ -177,7 +177,7 @@ impl RelayEngine {
             .resume(h)
             .map_err(|fault| StreamCondition::HandledCountTooHigh(fault.handled.0, fault.sent.0))?;
         if let Some(old) = stream.link.take() {
-            self.close_link(old, Some(StreamCondition::Conflict), 1000, log);
+            self.close_link(old, Some(StreamCondition::Conflict), 1000);
         }
         self.take_over(link, &id, previd, log);
         Ok(())
@@ -256,7 +256,7 @@ impl RelayEngine {
     }
 
     /// The stream was closed and is over.
-    pub(super) fn end_stream(&mut self, id: &DeviceId, _log: &dyn LogStore) {
+    pub(super) fn end_stream(&mut self, id: &DeviceId) {
         let now = self.now;
         let Some(device) = self.devices.get_mut(id) else { return };
         device.last_seen = now;

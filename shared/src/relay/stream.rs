@@ -133,6 +133,21 @@ impl Stream {
         bad::is(Bug::WindowIgnored) || (self.window.outstanding() as usize) < limits.window_stanzas_max
     }
 
+    /// Whether more has piled up for the device than it will be given without acking any of it.
+    /// Whoever asks and does not take the answers would otherwise fill the stream's row.
+    pub(super) fn is_behind(&self, limits: &Limits) -> bool {
+        let kept = self.window.entries().map(|(_, sent)| match sent {
+            Sent::Row(_) => 0,
+            Sent::Stanza(text) => text.len(),
+        });
+        let much = self.owes_acks(limits) || kept.sum::<usize>() >= limits.kept_bytes_max;
+        much && !bad::is(Bug::AnswersPileUp)
+    }
+
+    fn owes_acks(&self, limits: &Limits) -> bool {
+        self.window.outstanding() >= limits.unacked_stanzas_max
+    }
+
     /// Everything before this place is confirmed.
     pub(super) fn confirmed(&self) -> StanzaSeq {
         let first = self.window.entries().find_map(|(_, sent)| match sent {
@@ -307,11 +322,15 @@ impl RelayEngine {
     }
 
     /// Sends a stanza that is not a log row. `keep`: it is sent again if the stream is resumed,
-    /// even by a relay that was restarted.
+    /// even by a relay that was restarted. What is not kept is not sent either to a device that
+    /// takes nothing: each number it is given must be sent again when it comes back.
     pub(super) fn send_stanza(&mut self, id: &DeviceId, element: &Element, keep: bool) {
-        let now = self.now;
+        let (now, limits) = (self.now, self.config.limits);
         let Some(stream) = self.stream_mut(id) else { return };
         let Some(link) = stream.link else { return };
+        if !keep && stream.owes_acks(&limits) {
+            return;
+        }
         let frame = element.to_frame();
         if stream.managed {
             let number =
@@ -346,7 +365,7 @@ impl RelayEngine {
 
     /// Ack requests that are due, devices that left one unanswered (R12), and acks nobody asked
     /// for.
-    pub(super) fn streams_on_time(&mut self, log: &dyn LogStore) {
+    pub(super) fn streams_on_time(&mut self) {
         let (now, limits) = (self.now, self.config.limits);
         let due = |deadline: Option<Millis>| deadline.is_some_and(|at| at <= now);
         let mut ask = Vec::new();
@@ -364,7 +383,7 @@ impl RelayEngine {
         }
         for (id, link, unanswered) in ask {
             if unanswered {
-                self.close_link(link, Some(StreamCondition::ConnectionTimeout), 1000, log);
+                self.close_link(link, Some(StreamCondition::ConnectionTimeout), 1000);
             } else if let Some(stream) = self.stream_mut(&id) {
                 stream.requested = Some(now);
                 stream.unrequested = 0;

@@ -169,7 +169,7 @@ impl RelayEngine {
         let Some(row) = self.head.row(log, seq) else { return };
         let Ok(sent) = read_frame(&row.stanza, 2 * FRAME_BYTES_MAX) else { return };
         if let Some(reply) = stanza::error_reply(&sent, error) {
-            self.append_back(peer.clone(), seq, reply.to_frame(), log);
+            self.append_back(peer.clone(), seq, reply.to_frame());
         }
     }
 }

@@ -8,9 +8,6 @@ use shared::limits::Limits;
 use shared::log::Direction;
 use shared::relay::rows::Op as MailboxOp;
 
-/// Answers that a relay keeps until they are acked, beside the messages: a few for each request.
-const STANZAS_MAX: usize = 200;
-
 pub struct Bounded {
     limits: Limits,
 }
@@ -33,9 +30,15 @@ impl Checker for Bounded {
                     let MailboxOp::PutDevice(row) = op else { continue };
                     let Some(stream) = &row.stream else { continue };
                     let (rows, stanzas) = (stream.rows.len(), stream.stanzas.len());
-                    let within = rows <= self.limits.window_stanzas_max && stanzas <= STANZAS_MAX;
+                    // The newest is the answer to what was heard while there was room for it.
+                    let older = stream.stanzas.iter().rev().skip(1);
+                    let bytes = older.map(|(_, text)| text.len()).sum::<usize>();
+                    let within = rows <= self.limits.window_stanzas_max
+                        && rows + stanzas <= self.limits.unacked_stanzas_max as usize + 1
+                        && bytes < self.limits.kept_bytes_max;
                     findings.check(within, || {
-                        format!("account {account}, {}: {rows} rows, {stanzas} stanzas", row.device)
+                        let device = &row.device;
+                        format!("account {account}, {device}: {rows} rows, {stanzas} stanzas, {bytes} bytes")
                     });
                 }
                 let confirmed = store.devices.values().map(|row| row.cursor).max().unwrap_or_default();

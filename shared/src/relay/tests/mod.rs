@@ -1,5 +1,6 @@
 //! The mailbox engine against devices and disks that can fail.
 
+mod behind;
 mod clock;
 mod crash;
 mod damaged;

@@ -27,6 +27,8 @@ pub const SMALL: Limits = Limits {
     transfer_items_max: 3,
     queue_stanzas_max: 24,
     sent_lease_stanzas: 3,
+    unacked_stanzas_max: 8,
+    kept_bytes_max: 600,
     client_window_stanzas_max: 4,
     client_recent_keys_max: 8,
     client_awaiting_max: 4,
