@@ -80,6 +80,8 @@ bugs! {
     TransferMisdirected,
     /// A passing state goes to whoever is called next.
     StatesMisdirected,
+    /// A mailbox takes a message from somebody who may not know that an earlier one was refused.
+    RefusalOvertaken,
     /// A mailbox that is full denies what it has.
     FullForgets,
     /// A mailbox wakes for a recipient for whom it has nothing.

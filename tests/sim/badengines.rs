@@ -83,6 +83,7 @@ fn breaks(bug: Bug) -> &'static str {
         | Bug::ReadWhenDelivered
         | Bug::ScreenNotTold
         | Bug::CommitFailureIgnored
+        | Bug::RefusalOvertaken
         | Bug::FullForgets => "6 truth",
         Bug::StatusGoesBack => "7 status",
         Bug::ReceiptForReceipt

@@ -53,12 +53,12 @@ impl World {
             Fault::TwoTabs => self.second_tab(device),
             Fault::SignOut => self.sign_out(device),
             Fault::Evict => self.evict(device),
+            Fault::CallsLost => self.silent_until = self.now + self.dice.below(self.plan.horizon_ms),
             // These lie in wait for everything that happens.
             Fault::SlowNetwork
             | Fault::Refuse
             | Fault::SlowDisk
             | Fault::DiskFails
-            | Fault::CallsLost
             | Fault::WakesDrift
             | Fault::Liar => {}
         }

@@ -35,7 +35,8 @@ pub enum Fault {
     DiskFails,
     /// A mailbox's commit fails.
     RelayDiskFails,
-    /// A call between mailboxes does not arrive, or its answer does not.
+    /// A call between mailboxes does not arrive, or its answer does not; or no answer does
+    /// for a large part of the run.
     CallsLost,
     /// Timers ring late, early or twice.
     WakesDrift,
@@ -123,7 +124,7 @@ impl Plan {
         let slow = faults.contains(&Fault::SlowNetwork);
         let latency_ms = if slow { (0, 10_000) } else { (0, dice.between((1, 200))) };
         let disk_ms = if faults.contains(&Fault::SlowDisk) { (0, 5_000) } else { (0, dice.between((0, 30))) };
-        Self {
+        let mut plan = Self {
             seed,
             devices,
             horizon_ms,
@@ -135,7 +136,20 @@ impl Plan {
             wrap: dice.chance(300).then(|| dice.below(40) as u32),
             registers: dice.chance(20),
             faults,
+        };
+        if dice.chance(100) {
+            plan.dwell_on_refusals(&mut dice);
         }
+        plan
+    }
+
+    /// Queues that are soon full, and mailboxes that do not hear what became of their calls: it
+    /// takes more than chance until the outcome of many messages hangs on that.
+    fn dwell_on_refusals(&mut self, dice: &mut Dice) {
+        self.faults = [Fault::CallsLost, Fault::LongAway, Fault::Cut].into();
+        self.limits.queue_stanzas_max = dice.between((1, 3));
+        self.disasters = dice.between((3, 12));
+        self.acts = dice.between((30, 45));
     }
 
     /// Whether this kind of fault occurs.
@@ -171,8 +185,9 @@ fn limits(dice: &mut Dice) -> Limits {
         limits.tell_idle_ms = dice.between((10, 15_000));
         limits.ack_every_stanzas = dice.between((1, 40)) as u32;
     }
-    if dice.chance(150) {
-        limits.queue_stanzas_max = dice.between((1, 25));
+    if dice.chance(200) {
+        limits.queue_stanzas_max =
+            if dice.chance(500) { dice.between((1, 3)) } else { dice.between((1, 25)) };
     }
     if dice.chance(300) {
         limits.resume_window_ms = dice.between((5_000, 120_000));

@@ -267,7 +267,8 @@ impl World {
         }
         let Some(call) = self.calls.get_mut(&id) else { return };
         call.replied = true;
-        if self.befalls(Fault::CallsLost, 150) {
+        let silent = !self.healing && self.now < self.silent_until;
+        if silent || self.befalls(Fault::CallsLost, 150) {
             return self.marks.hit(Mark::AnswerLost);
         }
         let ms = self.latency();

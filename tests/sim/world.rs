@@ -131,6 +131,8 @@ pub struct World {
     pub marks: Marks,
     pub trace: Trace,
     pub tolls: Tolls,
+    /// Calls between mailboxes arrive until then, and their answers do not.
+    pub silent_until: u64,
     /// Nothing fails any more.
     pub healing: bool,
     /// Only what a script says goes wrong. What chance decides elsewhere (whether a commit that
@@ -169,6 +171,7 @@ impl World {
             marks: Marks::default(),
             trace: Trace::new(keep_trace),
             tolls: Tolls::default(),
+            silent_until: 0,
             healing: false,
             script: None,
             queue: BTreeMap::new(),

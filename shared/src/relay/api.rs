@@ -94,7 +94,8 @@ pub enum TransferReply {
     /// There is no such account. Nothing was stored.
     NoSuchUser,
     /// The recipient's queue was full: these places of the sender's log were refused, for good.
-    /// The others are on its disk.
+    /// Those before the last of them are on its disk; those behind it may be, and are to be
+    /// handed over again.
     Refused(Vec<StanzaSeq>),
 }
 

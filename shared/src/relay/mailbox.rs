@@ -195,13 +195,17 @@ impl RelayEngine {
         let taken = if again.is_empty() { Vec::new() } else { self.head.received(log, from, &again) };
         let full = self.queue_is_full();
         let mut refused: Vec<StanzaSeq> = again.into_iter().filter(|seq| !taken.contains(seq)).collect();
+        // Who may not know yet that a message was refused must not hear first that a later one was
+        // read: what is new comes again once it knows.
+        let waits = !refused.is_empty() && !bad::is(Bug::RefusalOvertaken);
+        let is_new = |seq: StanzaSeq| seq > had && !waits;
         for item in &request.items {
             if item.seq == StanzaSeq(0) {
                 self.ephemeral_in(&item.stanza);
-            } else if full && (item.seq > had || bad::is(Bug::FullForgets)) {
+            } else if full && (is_new(item.seq) || bad::is(Bug::FullForgets)) {
                 self.peers.insert(from.clone(), item.seq.max(had));
                 refused.push(item.seq);
-            } else if item.seq > had || bad::is(Bug::TransferTakenTwice) {
+            } else if is_new(item.seq) || bad::is(Bug::TransferTakenTwice) {
                 self.peers.insert(from.clone(), item.seq.max(had));
                 self.peers_unsaved.insert(from.clone());
                 self.append_in(from.clone(), item.seq, item.stanza.clone());

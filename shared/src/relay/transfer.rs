@@ -144,7 +144,15 @@ impl RelayEngine {
             return;
         };
         queue.failures = 0;
-        let done: Vec<Item> = queue.items.drain(..called.min(queue.items.len())).collect();
+        let mut done: Vec<Item> = queue.items.drain(..called.min(queue.items.len())).collect();
+        if let TransferReply::Refused(refused) = &reply
+            && !bad::is(Bug::RefusalOvertaken)
+        {
+            let is_behind = |item: &Item| matches!(item, Item::Row(seq) if refused.iter().max() < Some(seq));
+            let behind = done.iter().position(is_behind).unwrap_or(done.len());
+            let again = done.split_off(behind).into_iter().filter(|item| matches!(item, Item::Row(_)));
+            again.rev().for_each(|item| queue.items.push_front(item));
+        }
         if queue.items.is_empty() {
             self.transfers.queues.remove(peer);
         }

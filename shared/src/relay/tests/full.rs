@@ -116,6 +116,34 @@ fn what_a_full_mailbox_refuses_fails_once() {
 }
 
 #[test]
+fn nothing_overtakes_the_news_that_a_message_was_refused() {
+    for crash in [false, true] {
+        let (mut world, mut alice, mut bob) = alice_and_an_absent_bob();
+        for n in 1..=3 {
+            alice.message(&mut world, "b@d", &n.to_string());
+        }
+        world.answers_lost = true;
+        alice.message(&mut world, "b@d", "4");
+        back(&mut world, &mut bob);
+        if crash {
+            world.crash(&jid("a"));
+            assert!(alice.resume(&mut world));
+        }
+        alice.message(&mut world, "b@d", "5");
+        world.pass(60_000);
+        bob.drain(&mut world);
+        assert_eq!(bob.bodies, ["1", "2", "3"], "if he read 5, she would take 4 for read, too");
+
+        world.answers_lost = false;
+        world.pass(60_000);
+        alice.drain(&mut world);
+        bob.drain(&mut world);
+        assert_eq!(alice.errors(), [("4".to_owned(), "resource-constraint".to_owned())]);
+        assert_eq!(bob.bodies, ["1", "2", "3", "5"], "crash: {crash}");
+    }
+}
+
+#[test]
 fn what_came_back_is_not_handed_over_by_a_mailbox_that_died() {
     let mut world = World::new();
     let mut alice = Device::online(&mut world, "a", "phone");
