@@ -8,6 +8,8 @@ use crate::mailbox::Mailbox;
 use crate::store::Store;
 use crate::{NoAccount, hinted_account};
 use serde_json::{from_str, json};
+use shared::archive::Query;
+use shared::jid::BareJid;
 use shared::log::LogStore;
 use worker::{Env, Request, Response, Result};
 
@@ -39,6 +41,15 @@ pub async fn answer(mailbox: &Mailbox, request: &mut Request) -> Result<Response
         Some("page") => {
             let (after, limit) = from_str(&body)?;
             Ok(json!({ "answer": store.page(after, limit) }))
+        }
+        Some("select") => {
+            let (query, limit): (Query, usize) = from_str(&body)?;
+            Ok(json!({ "answer": store.select(&query, limit) }))
+        }
+        Some("size") => Ok(json!({ "answer": store.size(&from_str::<Query>(&body)?) })),
+        Some("received") => {
+            let (peer, places): (BareJid, Vec<_>) = from_str(&body)?;
+            Ok(json!({ "answer": store.received(&peer, &places) }))
         }
         Some("sources") => {
             let (since, limit) = from_str(&body)?;

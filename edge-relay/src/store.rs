@@ -9,6 +9,7 @@
 use crate::bind;
 use crate::columns::{Columns, log_row, log_values, number, place, text};
 use serde_json::{from_str, to_string};
+use shared::archive::{Query, Size};
 use shared::id::{DeviceId, StanzaSeq};
 use shared::jid::BareJid;
 use shared::log::{LogRow, LogStore, Source};
@@ -29,6 +30,9 @@ const SCHEMA: [&str; 6] = [
 ];
 const ROWS_ABOVE: &str = "SELECT seq, at, out, peer, peer_seq, source, sent, transferred, stanza \
      FROM log WHERE seq > ? ORDER BY seq LIMIT ?";
+const SELECT: &str = "SELECT seq, at, out, peer, peer_seq, source, sent, transferred, stanza FROM log";
+const SIZE: &str = "SELECT count(*), coalesce(sum(octet_length(stanza)), 0) FROM log";
+const SELECTED: &str = "WHERE seq > ? AND seq < ? AND at >= ? AND at <= ?";
 const SOURCES_BELOW: &str = "SELECT seq, at, source FROM log WHERE seq < ? ORDER BY seq DESC LIMIT ?";
 /// Looks through the whole log: asked only when a call comes again.
 const RECEIVED: &str = "SELECT peer_seq FROM log WHERE peer = ? AND out = 0 AND peer_seq BETWEEN ? AND ?";
@@ -129,6 +133,21 @@ impl Store {
         rows.into_iter().map(|row| log_row(Columns::new(row))).collect()
     }
 
+    fn rows_selected(&self, query: &Query, limit: u64) -> Result<Vec<LogRow>> {
+        let (selected, mut values) = selection(query)?;
+        let order = if query.newest_first { "DESC" } else { "ASC" };
+        values.push(number(limit)?);
+        let rows = self.run(&format!("{SELECT} {selected} ORDER BY seq {order} LIMIT ?"), values)?;
+        rows.into_iter().map(|row| log_row(Columns::new(row))).collect()
+    }
+
+    fn rows_weighed(&self, query: &Query) -> Result<Size> {
+        let (selected, values) = selection(query)?;
+        let rows = self.run(&format!("{SIZE} {selected}"), values)?;
+        let Some(mut row) = rows.into_iter().next().map(Columns::new) else { return Ok(Size::default()) };
+        Ok(Size { count: row.number()?, bytes: row.number()? })
+    }
+
     fn places_received(&self, peer: &BareJid, places: &[StanzaSeq]) -> Result<Vec<StanzaSeq>> {
         let (Some(first), Some(last)) = (places.iter().min(), places.iter().max()) else {
             return Ok(Vec::new());
@@ -176,7 +195,34 @@ impl Store {
     }
 }
 
+/// The rows that a query selects: the condition and its values.
+fn selection(query: &Query) -> Result<(String, Vec<Value>)> {
+    let mut values = vec![
+        place(query.after)?,
+        place(query.before.unwrap_or(StanzaSeq(PLACE_MAX)))?,
+        number(query.start.unwrap_or_default().0)?,
+        number(query.end.map_or(PLACE_MAX, |end| end.0.min(PLACE_MAX)))?,
+    ];
+    let Some(with) = &query.with else { return Ok((SELECTED.to_owned(), values)) };
+    values.push(text(with.as_str()));
+    Ok((format!("{SELECTED} AND peer = ?"), values))
+}
+
 impl LogStore for Store {
+    fn select(&self, query: &Query, limit: usize) -> Vec<LogRow> {
+        if !self.has_schema.get() {
+            return Vec::new();
+        }
+        self.read(self.rows_selected(query, limit as u64))
+    }
+
+    fn size(&self, query: &Query) -> Size {
+        if !self.has_schema.get() {
+            return Size::default();
+        }
+        self.read(self.rows_weighed(query))
+    }
+
     fn received(&self, peer: &BareJid, places: &[StanzaSeq]) -> Vec<StanzaSeq> {
         if !self.has_schema.get() {
             return Vec::new();

@@ -112,6 +112,14 @@ fn carbon(kind: &str, message: Element, reader: Reader<'_>) -> Element {
     wrapper.with(Element::new(ns::CARBONS, kind).with(Element::new(ns::FORWARD, "forwarded").with(message)))
 }
 
+/// A row as the archive shows it (XEP-0313 §4.2): the same to every device.
+pub fn archived(row: &LogRow, account: &BareJid) -> Option<Element> {
+    let mut message = read_frame(&row.stanza, 2 * FRAME_BYTES_MAX).ok()?;
+    stanza::set_stanza_id(&mut message, account, row.seq);
+    let delay = Element::new(ns::DELAY, "delay").with_attr("stamp", row.at.to_stamp());
+    Some(Element::new(ns::FORWARD, "forwarded").with(delay).with(message))
+}
+
 /// The intermediate receipt: the relay holds the message, under this id.
 pub fn accepted(row: &LogRow, reader: Reader<'_>) -> Option<Element> {
     let origin = row.source.as_ref()?.origin.as_ref()?;
@@ -183,6 +191,15 @@ mod tests {
                 Class::Ephemeral,
                 "<message xmlns='jabber:client'><body>x</body><no-store xmlns='urn:xmpp:hints'/></message>",
             ),
+            (
+                Class::Ephemeral,
+                "<message xmlns='jabber:client'><paused xmlns='http://jabber.org/protocol/chatstates'/>\
+                 <thread>t</thread><origin-id xmlns='urn:xmpp:sid:0' id='o'/></message>",
+            ),
+            (
+                Class::Durable,
+                "<message xmlns='jabber:client'><paused xmlns='http://jabber.org/protocol/chatstates'/><subject/></message>",
+            ),
             (Class::Ephemeral, "<message xmlns='jabber:client' type='headline'><body>x</body></message>"),
         ] {
             assert_eq!(class(&read(text)), class_of, "{text}");
@@ -218,6 +235,29 @@ mod tests {
         assert!(
             late.contains("<delay xmlns='urn:xmpp:delay' from='d' stamp='1970-01-01T00:00:00.000Z'/>"),
             "{late}"
+        );
+    }
+
+    #[test]
+    fn what_passed_the_limit_is_read_again_though_it_was_written_longer() {
+        let long = "x".repeat(FRAME_BYTES_MAX);
+        let stanza =
+            format!("<message xmlns='jabber:client' from='b@d/x' to='a@d'><body>{long}</body></message>");
+        let row = row(Direction::In, &stanza);
+        assert!(seen(&row, "phone", false, true).is_some_and(|text| text.len() > stanza.len()));
+        assert!(archived(&row, &BareJid::parse("a@d").unwrap()).is_some());
+    }
+
+    #[test]
+    fn the_archive_shows_a_row_to_everybody_alike() {
+        let stanza = "<message xmlns='jabber:client' from='a@d/phone' to='b@d'><body>x</body></message>";
+        let row = row(Direction::Out, stanza);
+        assert_eq!(
+            archived(&row, &BareJid::parse("a@d").unwrap()).unwrap().to_frame(),
+            "<forwarded xmlns='urn:xmpp:forward:0'>\
+             <delay xmlns='urn:xmpp:delay' stamp='1970-01-01T00:00:00.000Z'/>\
+             <message xmlns='jabber:client' from='a@d/phone' to='b@d'><body>x</body>\
+             <stanza-id xmlns='urn:xmpp:sid:0' by='a@d' id='7'/></message></forwarded>"
         );
     }
 

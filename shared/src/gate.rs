@@ -162,11 +162,6 @@ impl<K: Copy + PartialEq, O, E> Gate<K, O, E> {
     pub fn into_queued(self) -> impl Iterator<Item = E> {
         self.queue.into_iter().map(|(_, effect)| effect)
     }
-
-    /// Whether nothing waits: no batch open or out, no effect queued.
-    pub fn is_idle(&self) -> bool {
-        self.open.is_empty() && self.in_flight.is_none() && self.queue.is_empty()
-    }
 }
 
 fn set<K: Copy + PartialEq>(counts: &mut Vec<(K, Handled)>, key: K, handled: Handled) {
@@ -191,8 +186,7 @@ mod tests {
         assert_eq!(gate.poll(), Some(Commit(BatchNo(1), vec!['a'])));
         assert_eq!(gate.poll(), None);
         gate.committed(BatchNo(1));
-        assert_eq!(gate.poll(), Some(Effect("needs a")));
-        assert!(gate.is_idle());
+        assert_eq!((gate.poll(), gate.poll()), (Some(Effect("needs a")), None));
     }
 
     #[test]
@@ -244,5 +238,22 @@ mod tests {
         let _ = gate.poll();
         gate.committed(BatchNo(2));
         assert_eq!(gate.durable(7).handled(), Handled(0), "a forgotten stream stays forgotten");
+    }
+
+    #[test]
+    fn a_stream_is_forgotten_where_it_waits_and_no_other_with_it() {
+        for out in [false, true] {
+            let mut gate = TestGate::default();
+            gate.write('a');
+            gate.count(7, Handled(1));
+            gate.count(8, Handled(2));
+            if out {
+                let _ = gate.poll();
+            }
+            gate.forget(7);
+            let _ = gate.poll();
+            gate.committed(BatchNo(1));
+            assert_eq!((gate.durable(7).handled(), gate.durable(8).handled()), (Handled(0), Handled(2)));
+        }
     }
 }

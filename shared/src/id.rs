@@ -50,6 +50,12 @@ text_id! {
 pub struct StanzaSeq(pub u64);
 
 impl StanzaSeq {
+    /// Reads a stanza-id as it stands in a stanza: the number, written as we write it.
+    pub fn parse(text: &str) -> Option<Self> {
+        let seq = Self(text.parse().ok()?);
+        (seq.0 > 0 && seq.to_string() == text).then_some(seq)
+    }
+
     /// The place after this one.
     pub fn next(self) -> Self {
         Self(self.0.saturating_add(1))

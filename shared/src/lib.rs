@@ -10,7 +10,8 @@
 //! - [`wire`]: one WebSocket message is one element (RFC 7395) of restricted XML.
 //! - [`sasl`]: SCRAM, both roles. [`sm`]: the arithmetic of stream management (XEP-0198).
 //! - [`log`]: a message is appended once; whoever must still receive it holds a cursor.
-//!   [`delivery`]: what a row of it looks like to each device.
+//!   [`repeats`]: what its sender sends again. [`delivery`]: what a row of it looks like to each
+//!   device. [`archive`]: reading it by question. [`offline`]: what waits for a device, in pages.
 //! - [`gate`]: nothing leaves before the rows it depends on are on disk.
 //! - [`relay`] and [`client`]: the two engines. Both are driven alike: `handle` one input, then
 //!   `poll` until `WakeAt`.
@@ -20,6 +21,7 @@
 //! A count of handled stanzas, a receipt, or a state shown to a person is never ahead of the
 //! disk that makes it true. Crash recovery is start-up: there is no second path.
 
+pub mod archive;
 pub mod bad;
 pub mod client;
 pub mod delivery;
@@ -31,7 +33,9 @@ pub mod limits;
 pub mod log;
 #[cfg(any(test, feature = "memory"))]
 pub mod memory;
+pub mod offline;
 pub mod relay;
+pub mod repeats;
 pub mod sasl;
 pub mod sm;
 pub mod time;

@@ -75,6 +75,12 @@ pub struct Limits {
     /// Bytes of what is kept for one device beside the log (answers to its requests). From here on
     /// it is not heard before it acks.
     pub kept_bytes_max: usize,
+    /// Messages of one page of the archive, for who does not say how many.
+    pub page_stanzas: usize,
+    /// ... and for who does. Well below `unacked_stanzas_max`.
+    pub page_stanzas_max: usize,
+    /// Bytes of one page, unless one message alone has more.
+    pub page_bytes_max: usize,
     /// Devices of one account.
     pub devices_max: usize,
     /// How many of the newest own messages are remembered for recognising a repeat (R04).
@@ -110,6 +116,9 @@ impl Limits {
         window_stanzas_max: 100,
         unacked_stanzas_max: 1_000,
         kept_bytes_max: 256 * 1024,
+        page_stanzas: 50,
+        page_stanzas_max: 250,
+        page_bytes_max: 1024 * 1024,
         devices_max: 32,
         dedup_entries_max: 20_000,
         dedup_horizon_ms: 30 * 86_400_000,

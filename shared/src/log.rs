@@ -4,13 +4,12 @@
 //! a cursor; a receipt moves the cursor. Pending acks, an offline queue, an archive and what a
 //! device missed are views of the same rows.
 //!
-//! This file owns the row, the head, and how a repeat is recognised. Where rows are kept is
-//! behind [`LogStore`]; what a row looks like to a device is `delivery`'s to say.
+//! This file owns the row and the head; `repeats` recognises what is sent again. Where rows are
+//! kept is behind [`LogStore`]; what a row looks like to a device is `delivery`'s to say.
 
-use crate::bad::{self, Bug};
+use crate::archive::{Query, Size};
 use crate::id::{DeviceId, OriginId, StanzaSeq};
-use crate::jid::{BareJid, Jid};
-use crate::limits::Limits;
+use crate::jid::BareJid;
 use crate::sm::Handled;
 use crate::time::Millis;
 use serde::{Deserialize, Serialize};
@@ -91,6 +90,12 @@ pub trait LogStore {
     /// Up to `limit` rows with a place above `after`, in order.
     fn page(&self, after: StanzaSeq, limit: usize) -> Vec<LogRow>;
 
+    /// Up to `limit` rows that a query selects, in the order it asks for.
+    fn select(&self, query: &Query, limit: usize) -> Vec<LogRow>;
+
+    /// How much a query selects.
+    fn size(&self, query: &Query) -> Size;
+
     /// Which of these places of another mailbox's log are in this one.
     fn received(&self, peer: &BareJid, places: &[StanzaSeq]) -> Vec<StanzaSeq>;
 
@@ -141,6 +146,36 @@ impl Head {
         rows
     }
 
+    /// Up to `limit` rows that a query selects, in the order it asks for.
+    pub fn select(&self, store: &dyn LogStore, query: &Query, limit: usize) -> Vec<LogRow> {
+        let mut pending: Vec<LogRow> =
+            self.uncommitted.values().filter(|row| query.selects(row)).cloned().collect();
+        let mut stored = store.select(&self.in_store(query), limit);
+        let mut rows = if query.newest_first {
+            pending.reverse();
+            pending.append(&mut stored);
+            pending
+        } else {
+            stored.append(&mut pending);
+            stored
+        };
+        rows.truncate(limit);
+        rows
+    }
+
+    /// How much a query selects.
+    pub fn size(&self, store: &dyn LogStore, query: &Query) -> Size {
+        let pending = Size::of(self.uncommitted.values().filter(|row| query.selects(row)));
+        store.size(&self.in_store(query)).plus(pending)
+    }
+
+    /// A row may be in the store and still be thought uncommitted: it is read here only.
+    fn in_store(&self, query: &Query) -> Query {
+        let first = self.uncommitted.keys().next().copied();
+        let before = [query.before, first].into_iter().flatten().min();
+        Query { before, ..query.clone() }
+    }
+
     /// Which of these places of another mailbox's log are in this one.
     pub fn received(&self, store: &dyn LogStore, peer: &BareJid, places: &[StanzaSeq]) -> Vec<StanzaSeq> {
         let mut found = store.received(peer, places);
@@ -156,87 +191,6 @@ impl Head {
     }
 }
 
-/// Recognises a message that its sender sends again (R04, R65).
-///
-/// By origin-id always. By a bare `id` only for the same device, recipient and payload within
-/// the resume window: foreign clients reuse short ids, and losing a distinct message is worse
-/// than showing one twice.
-#[derive(Clone, Debug)]
-pub struct Repeats {
-    limits: Limits,
-    origins: BTreeMap<OriginId, StanzaSeq>,
-    by_id: BTreeMap<(DeviceId, String, u64), (StanzaSeq, Millis)>,
-    oldest_first: std::collections::VecDeque<(StanzaSeq, OriginId)>,
-}
-
-impl Repeats {
-    /// Nothing was sent yet.
-    pub fn new(limits: Limits) -> Self {
-        let (origins, by_id, oldest_first) = Default::default();
-        Self { limits, origins, by_id, oldest_first }
-    }
-
-    /// Reads the memory back from the log.
-    pub fn load(store: &dyn LogStore, now: Millis, limits: Limits) -> Self {
-        let since = Millis(now.0.saturating_sub(limits.dedup_horizon_ms));
-        let mut sources = store.sources(since, limits.dedup_entries_max);
-        sources.sort_by_key(|(seq, _, _)| *seq);
-        let mut repeats = Self::new(limits);
-        for (seq, at, source) in sources {
-            repeats.remember(seq, at, &source, now);
-        }
-        repeats
-    }
-
-    /// The first copy's place, if this message is a repeat.
-    pub fn find(&self, source: &Source, now: Millis) -> Option<StanzaSeq> {
-        if bad::is(Bug::DedupSkipped) {
-            return None;
-        }
-        match &source.origin {
-            Some(origin) => self.origins.get(origin).copied(),
-            None => {
-                let (seq, at) = self.by_id.get(&Self::id_key(source)?)?;
-                (now.since(*at) <= self.limits.resume_window_ms).then_some(*seq)
-            }
-        }
-    }
-
-    /// Remembers a message that was appended.
-    pub fn remember(&mut self, seq: StanzaSeq, at: Millis, source: &Source, now: Millis) {
-        if let Some(origin) = &source.origin {
-            if self.origins.insert(origin.clone(), seq).is_none() {
-                self.oldest_first.push_back((seq, origin.clone()));
-            }
-            let max = if bad::is(Bug::DedupForgets) { 1 } else { self.limits.dedup_entries_max };
-            while self.oldest_first.len() > max {
-                if let Some((_, origin)) = self.oldest_first.pop_front() {
-                    self.origins.remove(&origin);
-                }
-            }
-        } else if let Some(key) = Self::id_key(source) {
-            self.by_id.retain(|_, (_, at)| now.since(*at) <= self.limits.resume_window_ms);
-            if now.since(at) <= self.limits.resume_window_ms {
-                self.by_id.insert(key, (seq, at));
-            }
-        }
-    }
-
-    fn id_key(source: &Source) -> Option<(DeviceId, String, u64)> {
-        Some((source.device.clone(), source.id.clone()?, source.digest))
-    }
-}
-
-/// Digest of a message's recipient and payload (FNV-1a): equal for a repeat, and only a repeat
-/// on the same device with the same `id` is ever compared.
-pub fn payload_digest(to: &Jid, stanza: &str) -> u64 {
-    let text = to.to_string();
-    text.bytes()
-        .chain([0])
-        .chain(stanza.bytes())
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -248,6 +202,16 @@ mod tests {
             self.0.iter().filter(|row| row.came_from(peer, places)).map(|row| row.peer_seq).collect()
         }
 
+        fn select(&self, query: &Query, limit: usize) -> Vec<LogRow> {
+            let rows = || self.0.iter().filter(|row| query.selects(row));
+            let newest = || rows().rev().take(limit).cloned().collect();
+            if query.newest_first { newest() } else { rows().take(limit).cloned().collect() }
+        }
+
+        fn size(&self, query: &Query) -> Size {
+            Size::of(self.0.iter().filter(|row| query.selects(row)))
+        }
+
         fn page(&self, after: StanzaSeq, limit: usize) -> Vec<LogRow> {
             self.0.iter().filter(|row| row.seq > after).take(limit).cloned().collect()
         }
@@ -255,6 +219,31 @@ mod tests {
         fn sources(&self, since: Millis, limit: usize) -> Vec<(StanzaSeq, Millis, Source)> {
             let newest = self.0.iter().rev().filter(|row| row.at >= since);
             newest.filter_map(|row| Some((row.seq, row.at, row.source.clone()?))).take(limit).collect()
+        }
+    }
+
+    /// A store that nobody may ask.
+    struct Unreadable;
+
+    impl LogStore for Unreadable {
+        fn page(&self, _: StanzaSeq, _: usize) -> Vec<LogRow> {
+            unreachable!()
+        }
+
+        fn select(&self, _: &Query, _: usize) -> Vec<LogRow> {
+            unreachable!()
+        }
+
+        fn size(&self, _: &Query) -> Size {
+            unreachable!()
+        }
+
+        fn received(&self, _: &BareJid, _: &[StanzaSeq]) -> Vec<StanzaSeq> {
+            unreachable!()
+        }
+
+        fn sources(&self, _: Millis, _: usize) -> Vec<(StanzaSeq, Millis, Source)> {
+            unreachable!()
         }
     }
 
@@ -307,35 +296,53 @@ mod tests {
     }
 
     #[test]
-    fn a_repeat_is_known_by_its_origin_id_from_any_device_and_after_a_load() {
-        let store = Rows(vec![row(1), row(2)]);
-        let now = Millis(Limits::DEFAULT.dedup_horizon_ms);
-        let repeats = Repeats::load(&store, now, Limits::DEFAULT);
-        assert_eq!(repeats.find(&source("laptop", Some("o2"), "x", 9), now), Some(StanzaSeq(2)));
-        assert_eq!(repeats.find(&source("laptop", Some("o3"), "1", 2), now), None);
+    fn what_is_committed_is_the_stores_to_tell() {
+        let mut head = Head::at(StanzaSeq(0));
+        (1..=3).for_each(|seq| head.append(row(seq)));
+        head.committed(StanzaSeq(2));
+        let places = |store: &dyn LogStore, after| -> Vec<u64> {
+            head.page(store, StanzaSeq(after), 10).iter().map(|row| row.seq.0).collect()
+        };
+        assert_eq!(places(&Rows(Vec::new()), 0), [3]);
+        assert_eq!(places(&Rows((1..=2).map(row).collect()), 0), [1, 2, 3]);
+        assert_eq!(places(&Unreadable, 2), [3], "and is not asked for what it cannot have");
     }
 
     #[test]
-    fn a_bare_id_is_a_repeat_only_from_the_same_device_with_the_same_payload_in_time() {
-        let mut repeats = Repeats::new(Limits::DEFAULT);
-        let first = source("phone", None, "1", 77);
-        repeats.remember(StanzaSeq(1), Millis(0), &first, Millis(0));
-        assert_eq!(repeats.find(&first, Millis(Limits::DEFAULT.resume_window_ms)), Some(StanzaSeq(1)));
-        assert_eq!(repeats.find(&first, Millis(Limits::DEFAULT.resume_window_ms + 1)), None, "too late");
-        assert_eq!(repeats.find(&source("phone", None, "1", 78), Millis(0)), None, "another payload");
-        assert_eq!(repeats.find(&source("laptop", None, "1", 77), Millis(0)), None, "another device");
-        assert_eq!(repeats.find(&source("phone", None, "2", 77), Millis(0)), None, "another id");
+    fn a_place_of_another_log_is_here_if_that_log_handed_it_over() {
+        let from = |direction, peer: &str, place| LogRow {
+            direction,
+            peer: BareJid::parse(peer).unwrap(),
+            peer_seq: StanzaSeq(place),
+            ..row(1)
+        };
+        let peer = BareJid::parse("b@d").unwrap();
+        let places = [StanzaSeq(4), StanzaSeq(6)];
+        assert!(from(Direction::In, "b@d", 4).came_from(&peer, &places));
+        assert!(!from(Direction::In, "b@d", 5).came_from(&peer, &places));
+        assert!(!from(Direction::In, "c@d", 4).came_from(&peer, &places));
+        assert!(!from(Direction::Back, "b@d", 4).came_from(&peer, &places));
     }
 
     #[test]
-    fn the_memory_for_repeats_is_bounded() {
-        let mut repeats = Repeats::new(Limits::DEFAULT);
-        for seq in 1..=Limits::DEFAULT.dedup_entries_max as u64 + 5 {
-            let source = source("phone", Some(&format!("o{seq}")), "", 0);
-            repeats.remember(StanzaSeq(seq), Millis(0), &source, Millis(0));
-        }
-        assert_eq!(repeats.origins.len(), Limits::DEFAULT.dedup_entries_max);
-        assert_eq!(repeats.find(&source("phone", Some("o5"), "", 0), Millis(0)), None);
-        assert!(repeats.find(&source("phone", Some("o6"), "", 0), Millis(0)).is_some());
+    fn a_query_reads_on_from_the_store_into_what_is_not_committed_both_ways() {
+        let store = Rows((1..=4).map(row).collect());
+        let mut head = Head::at(StanzaSeq(3));
+        (4..=6).for_each(|seq| head.append(row(seq)));
+        let places = |query: &Query, limit| -> Vec<u64> {
+            head.select(&store, query, limit).iter().map(|row| row.seq.0).collect()
+        };
+        assert_eq!(places(&Query::ALL, 10), [1, 2, 3, 4, 5, 6], "a row in both is read once");
+        assert_eq!(head.size(&store, &Query::ALL).count, 6);
+        let back = Query { newest_first: true, ..Query::ALL };
+        assert_eq!(places(&back, 4), [6, 5, 4, 3]);
+        assert_eq!(places(&Query { before: Some(StanzaSeq(5)), ..back }, 2), [4, 3]);
+        let between = Query { after: StanzaSeq(2), before: Some(StanzaSeq(6)), ..Query::ALL };
+        assert_eq!(places(&between, 10), [3, 4, 5]);
+        let timed = Query { start: Some(Millis(2000)), end: Some(Millis(5000)), ..Query::ALL };
+        assert_eq!(places(&timed, 10), [2, 3, 4, 5]);
+        assert_eq!(head.size(&store, &timed).count, 4);
+        let others = Query { with: BareJid::parse("c@d").ok(), ..Query::ALL };
+        assert_eq!(places(&others, 10), [0; 0]);
     }
 }

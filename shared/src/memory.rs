@@ -2,6 +2,7 @@
 //! form. Tests and the simulator run the engines on them, and the store contract compares the
 //! real stores with them. Compiled for tests only.
 
+use crate::archive::{Query, Size};
 use crate::client;
 use crate::client::rows::{
     AccountRow, ConversationRow, MessageKey, MessageRow, OutboxRow, OwedRow, SessionRow,
@@ -60,6 +61,15 @@ impl MailboxStore {
 impl LogStore for MailboxStore {
     fn received(&self, peer: &BareJid, places: &[StanzaSeq]) -> Vec<StanzaSeq> {
         self.log.values().filter(|row| row.came_from(peer, places)).map(|row| row.peer_seq).collect()
+    }
+
+    fn select(&self, query: &Query, limit: usize) -> Vec<LogRow> {
+        let rows = || self.log.values().filter(|row| query.selects(row)).cloned();
+        if query.newest_first { rows().rev().take(limit).collect() } else { rows().take(limit).collect() }
+    }
+
+    fn size(&self, query: &Query) -> Size {
+        Size::of(self.log.values().filter(|row| query.selects(row)))
     }
 
     fn page(&self, after: StanzaSeq, limit: usize) -> Vec<LogRow> {

@@ -102,7 +102,7 @@ impl<T> Window<T> {
     /// The peer has handled this many. Returns what that confirms, oldest first.
     pub fn ack(&mut self, handled: Handled) -> Result<Vec<T>, TooHigh> {
         let newly = handled.since(self.acked);
-        if bad::is(Bug::NoWrap) && (handled.0 < self.acked.0 || handled.0 > self.sent.0) {
+        if bad::is(Bug::NoWrap) && !(self.acked.0..=self.sent.0).contains(&handled.0) {
             return Err(TooHigh { handled, sent: self.sent });
         }
         if newly > self.sent.since(self.acked) {

@@ -4,9 +4,11 @@
 use crate::script::{Keeps, value};
 use crate::{browser, mailbox};
 use serde_json::{Value, json};
+use shared::archive::{Query, Size};
 use shared::client::rows::{MessageRow, Op as BrowserOp};
+use shared::id::StanzaSeq;
 use shared::limits::Limits;
-use shared::log::LogRow;
+use shared::log::{Direction, LogRow};
 use shared::relay::rows::{Marks, Op as MailboxOp};
 
 /// Everything ever committed to a mailbox.
@@ -95,6 +97,24 @@ impl Keeps for MailboxHistory {
                 log.truncate(*limit);
                 value(&log)
             }
+            mailbox::Ask::Select(query, limit) => {
+                let mut rows = selected(log, query);
+                rows.truncate(*limit);
+                value(&rows)
+            }
+            mailbox::Ask::Size(query) => {
+                let texts: Vec<String> = selected(log, query).into_iter().map(|row| row.stanza).collect();
+                value(&Size { count: texts.len() as u64, bytes: texts.concat().len() as u64 })
+            }
+            mailbox::Ask::Received(peer, places) => {
+                let here = |place: &&StanzaSeq| {
+                    let mut theirs = log.iter().filter(|row| row.peer == *peer);
+                    theirs.any(|row| row.direction == Direction::In && row.peer_seq == **place)
+                };
+                let mut here: Vec<_> = places.iter().filter(here).collect();
+                here.sort();
+                value(&here)
+            }
             mailbox::Ask::Sources(since, limit) => {
                 log.retain(|row| row.at >= *since && row.source.is_some());
                 let newest = log.split_off(log.len().saturating_sub(*limit));
@@ -104,6 +124,20 @@ impl Keeps for MailboxHistory {
             }
         }
     }
+}
+
+/// One bound after the other.
+fn selected(mut log: Vec<LogRow>, query: &Query) -> Vec<LogRow> {
+    let Query { after, before, start, end, with, newest_first } = query;
+    log.retain(|row| row.seq.0 > after.0);
+    log.retain(|row| before.is_none_or(|before| row.seq.0 < before.0));
+    log.retain(|row| !start.is_some_and(|start| row.at.0 < start.0));
+    log.retain(|row| !end.is_some_and(|end| end.0 < row.at.0));
+    log.retain(|row| with.as_ref().is_none_or(|with| with.as_str() == row.peer.as_str()));
+    if *newest_first {
+        log.reverse();
+    }
+    log
 }
 
 impl BrowserHistory {

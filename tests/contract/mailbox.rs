@@ -7,7 +7,9 @@ use crate::mailbox_rows::{
 use crate::script::{Keeps, Script, value};
 use serde::Serialize;
 use serde_json::Value;
+use shared::archive::Query;
 use shared::id::{DeviceId, StanzaSeq};
+use shared::jid::BareJid;
 use shared::limits::FRAME_BYTES_MAX;
 use shared::log::{Direction, LogRow, LogStore, SentOn, Source};
 use shared::memory::MailboxStore;
@@ -22,6 +24,12 @@ use shared::time::Millis;
 pub enum Ask {
     /// [`LogStore::page`].
     Page(StanzaSeq, usize),
+    /// [`LogStore::select`].
+    Select(Query, usize),
+    /// [`LogStore::size`].
+    Size(Query),
+    /// [`LogStore::received`].
+    Received(BareJid, Vec<StanzaSeq>),
     /// [`LogStore::sources`], newest first.
     Sources(Millis, usize),
 }
@@ -41,6 +49,9 @@ impl Keeps for MailboxStore {
     fn answer(&self, ask: &Ask) -> Value {
         match ask {
             Ask::Page(after, limit) => value(&self.page(*after, *limit)),
+            Ask::Select(query, limit) => value(&self.select(query, *limit)),
+            Ask::Size(query) => value(&self.size(query)),
+            Ask::Received(peer, places) => value(&self.received(peer, places)),
             Ask::Sources(since, limit) => value(&self.sources(*since, *limit)),
         }
     }
@@ -72,6 +83,8 @@ pub fn scripts<S: Mailbox>(seed: u64) -> Vec<Script<S>> {
         taken_place(),
         tail(),
         pages(),
+        queries(),
+        places_of_others(),
         sources(),
         long_log(),
         many_of_each(),
@@ -102,6 +115,7 @@ fn every_field<S: Mailbox>() -> Script<S> {
     let mut script = Script::named("every row comes back with every field as it was written");
     let full = StreamRow {
         rows: vec![(Handled(3), StanzaSeq(1)), (Handled(5), StanzaSeq(2))],
+        results: vec![(Handled(6), StanzaSeq(1), "query".into())],
         stanzas: vec![(Handled(4), "<iq type='result'/>".into())],
         suspended: Some(Millis(5)),
         presence: Some("<presence/>".into()),
@@ -291,6 +305,65 @@ fn pages<S: Mailbox>() -> Script<S> {
     }
     // Marks are about loading: they take nothing out of the log.
     script.commit(vec![Op::PutMarks(marks(20, 20))]).reopen().ask(Ask::Page(StanzaSeq(0), 100));
+    script
+}
+
+fn queries<S: Mailbox>() -> Script<S> {
+    let mut script = Script::named("a query selects by place, time and person, from either end");
+    let people = ["ann@localhost", "bob@localhost", "per%cent_--@localhost"];
+    // The clock was set back once: time is no order.
+    let times = [10, 20, 30, 5, 15, 25, 35, 40, 40];
+    let rows = times.iter().zip(1u64..).map(|(at, seq)| {
+        let peer = jid(people[seq as usize % people.len()]);
+        // Bytes are counted, not letters.
+        Op::Append(LogRow { at: Millis(*at), peer, stanza: "回执é".repeat(seq as usize), ..log_row(seq) })
+    });
+    script.commit(rows.collect());
+    let withs = people.iter().map(|name| Some(jid(name))).chain([None, Some(jid("nobody@localhost"))]);
+    for with in withs {
+        for (after, before) in [(0, None), (3, None), (0, Some(7)), (2, Some(4)), (5, Some(5)), (9, None)] {
+            for (start, end) in [(None, None), (Some(15), Some(35)), (None, Some(9)), (Some(41), None)] {
+                for newest_first in [false, true] {
+                    let query = Query {
+                        after: StanzaSeq(after),
+                        before: before.map(StanzaSeq),
+                        start: start.map(Millis),
+                        end: end.map(Millis),
+                        with: with.clone(),
+                        newest_first,
+                    };
+                    script.ask(Ask::Select(query.clone(), 2)).ask(Ask::Select(query.clone(), 100));
+                    script.ask(Ask::Size(query));
+                }
+            }
+        }
+    }
+    let far = Query { end: Some(Millis(u64::MAX >> 1)), before: Some(StanzaSeq(PLACE_MAX)), ..Query::ALL };
+    script.reopen().ask(Ask::Select(far, 100)).ask(Ask::Select(Query::ALL, 0));
+    script
+}
+
+fn places_of_others<S: Mailbox>() -> Script<S> {
+    let mut script = Script::named("which places of another log are here is told, of that log alone");
+    let from = |seq: u64, direction, name: &str, place: u64| {
+        Op::Append(LogRow { direction, peer: jid(name), peer_seq: StanzaSeq(place), ..log_row(seq) })
+    };
+    script.commit(vec![
+        from(1, Direction::In, "ann@localhost", 4),
+        from(2, Direction::In, "ann@localhost", 9),
+        from(3, Direction::In, "bob@localhost", 5),
+        from(4, Direction::Back, "ann@localhost", 6),
+        from(5, Direction::Out, "ann@localhost", 0),
+    ]);
+    for name in ["ann@localhost", "bob@localhost", "nobody@localhost"] {
+        for places in [vec![], vec![4], vec![5, 6], vec![4, 5, 6, 9], vec![1, 100], vec![9, 4]] {
+            let mut places: Vec<StanzaSeq> = places.into_iter().map(StanzaSeq).collect();
+            script.ask(Ask::Received(jid(name), places.clone()));
+            places.reverse();
+            script.ask(Ask::Received(jid(name), places));
+        }
+    }
+    script.reopen();
     script
 }
 

@@ -62,11 +62,13 @@ fn drawn_stream(dice: &mut Dice) -> StreamRow {
         acked: dice.handled(),
         sent_max: dice.handled(),
         rows: dice.some(3, |dice| (dice.handled(), dice.seq())),
+        results: dice.some(3, |dice| (dice.handled(), dice.seq(), dice.text())),
         stanzas: dice.some(3, |dice| (dice.handled(), dice.text())),
         noted: dice.seq(),
         next: dice.seq(),
         suspended: dice.maybe(Dice::millis),
         carbons: dice.flag(),
+        held: dice.flag(),
         presence: dice.maybe(Dice::text),
     }
 }
@@ -114,11 +116,13 @@ pub fn stream_row(no: u64) -> StreamRow {
         acked: Handled(2),
         sent_max: Handled(66),
         rows: Vec::new(),
+        results: Vec::new(),
         stanzas: Vec::new(),
         noted: StanzaSeq(3),
         next: StanzaSeq(4),
         suspended: None,
         carbons: false,
+        held: false,
         presence: None,
     }
 }

@@ -60,7 +60,7 @@ export const rowsDifference = (found, wanted) => difference(comparable(found), c
 
 /** What was asked, in a form in which equal answers are equal. */
 function answerDifference({ ask }, found, wanted) {
-  const unordered = { sources: 0, news: 1 }[ask];
+  const unordered = { sources: 0, received: 0, news: 1 }[ask];
   if (unordered === undefined) return difference(found, wanted, ask);
   const form = (answer) => (unordered ? answer.map((list) => sorted(unique(list))) : sorted(answer));
   return difference(form(found), form(wanted), ask);

@@ -8,9 +8,10 @@ use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state
 use shared::id::{DeviceId, OriginId, StanzaSeq};
 use shared::jid::BareJid;
 use shared::limits::Limits;
-use shared::log::{Direction, Head, LogRow, Repeats, Source};
+use shared::log::{Direction, Head, LogRow, Source};
 use shared::memory::MailboxStore;
 use shared::relay::rows::Op;
+use shared::repeats::Repeats;
 use shared::sm::Handled;
 use shared::time::Millis;
 

@@ -136,6 +136,8 @@ fn restored(row: StreamRow, tail: &[LogRow], now: Millis) -> Stream {
     let mut next = row.next;
     let mut entries: Vec<(Handled, Sent)> =
         row.rows.iter().map(|(number, seq)| (*number, Sent::Row(*seq))).collect();
+    let results = row.results.into_iter().map(|(number, seq, query)| (number, Sent::Result(seq, query)));
+    entries.extend(results);
     entries.extend(row.stanzas.into_iter().map(|(number, text)| (number, Sent::Stanza(text))));
     for logged in since() {
         if let Some(source) = logged.source.as_ref().filter(|source| source.stream == row.no) {
@@ -161,6 +163,7 @@ fn restored(row: StreamRow, tail: &[LogRow], now: Millis) -> Stream {
         next,
         suspended: row.suspended.or(Some(now)),
         carbons: row.carbons,
+        held: row.held,
         presence: row.presence,
         unrequested: 0,
         requested: None,

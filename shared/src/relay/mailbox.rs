@@ -8,7 +8,8 @@ use crate::delivery::{self, Class, Reader};
 use crate::id::{DeviceId, LinkId, StanzaSeq};
 use crate::jid::{BareJid, Jid};
 use crate::limits::{FRAME_BYTES_MAX, ID_BYTES_MAX};
-use crate::log::{self, Direction, LogRow, Repeats, Source};
+use crate::log::{Direction, LogRow, Source};
+use crate::repeats::{self, Repeats};
 use crate::wire::error::{StanzaError, StreamCondition};
 use crate::wire::stanza::{self, Kind};
 use crate::wire::{Element, ns, read_frame};
@@ -39,7 +40,7 @@ impl RelayEngine {
         match kind {
             Kind::Message => self.message_out(id, element, log),
             Kind::Presence => self.presence(id, &element, log),
-            Kind::Iq => self.iq(id, &element),
+            Kind::Iq => self.iq(id, &element, log),
         }
         Ok(())
     }
@@ -141,7 +142,7 @@ impl RelayEngine {
             handled,
             origin: stanza::origin_id(message),
             id: id_attribute.map(str::to_owned),
-            digest: log::payload_digest(to, frame),
+            digest: repeats::payload_digest(to, frame),
             accept,
         })
     }

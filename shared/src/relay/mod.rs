@@ -18,13 +18,15 @@
 //!
 //! `link`: a connection up to authentication. `session`: which device it belongs to. `stream`: a
 //! device's numbered stream, its window and its place in the log. `mailbox`: messages in and out of the log. `transfer`: the way to
-//! other mailboxes. `request`: IQs. `lobby`: clients that have not named their account.
+//! other mailboxes. `request`: IQs. `archive`: the log by pages. `offline`: what waits for a device. `lobby`: clients that have not named their account.
 
 pub mod api;
+mod archive;
 mod link;
 mod load;
 pub mod lobby;
 mod mailbox;
+mod offline;
 mod request;
 pub mod rows;
 mod session;
@@ -42,7 +44,8 @@ use crate::gate::{BatchNo, Gate, Released};
 use crate::id::{DeviceId, LinkId, StanzaSeq};
 use crate::jid::BareJid;
 use crate::limits::{AUTHENTICATION_MS_MAX, LINKS_UNAUTHENTICATED_MAX};
-use crate::log::{Head, LogStore, Repeats};
+use crate::log::{Head, LogStore};
+use crate::repeats::Repeats;
 use crate::time::Millis;
 use crate::wire::error::StreamCondition;
 use crate::wire::{Element, ns};

@@ -10,14 +10,27 @@ use crate::wire::{Element, ns, stanza};
 const SERVER_FEATURES: [&str; 6] =
     [ns::DISCO_INFO, ns::DISCO_ITEMS, ns::PING, ns::CARBONS, ns::STANZA_ID, ns::ACCEPTED];
 
+/// What it says of an account.
+const ACCOUNT_FEATURES: [&str; 6] =
+    [ns::DISCO_INFO, ns::STANZA_ID, ns::CARBONS, ns::MAM, ns::MAM_EXTENDED, ns::OFFLINE];
+
 impl RelayEngine {
-    pub(super) fn iq(&mut self, id: &DeviceId, iq: &Element) {
+    pub(super) fn iq(&mut self, id: &DeviceId, iq: &Element, log: &dyn LogStore) {
         let kind = iq.attr("type").unwrap_or_default();
         if matches!(kind, "result" | "error") {
             return;
         }
         let mut children = iq.children();
         let reply = match (kind, iq.attr("id"), children.next(), children.next()) {
+            ("get" | "set", Some(_), Some(child), None)
+                if [ns::MAM, ns::OFFLINE].contains(&child.ns.as_str()) =>
+            {
+                let answered = self.is_own(iq).and_then(|()| match child.ns.as_str() {
+                    ns::MAM => self.archive(id, iq, child, log),
+                    _ => self.offline(id, iq, child, log),
+                });
+                return answered.unwrap_or_else(|error| self.refuse(id, iq, error));
+            }
             ("get" | "set", Some(_), Some(child), None) => self.answer(id, kind, iq, child),
             _ => Err(StanzaError::BAD_REQUEST),
         };
@@ -27,6 +40,17 @@ impl RelayEngine {
                 self.send_stanza(id, &result, true);
             }
             Err(error) => self.refuse(id, iq, error),
+        }
+    }
+
+    /// Whether a request is for this account.
+    fn is_own(&self, iq: &Element) -> Result<(), StanzaError> {
+        match stanza::address(iq, "to")? {
+            Some(to) if to.bare.domain() != self.config.account.domain() => {
+                Err(StanzaError::REMOTE_SERVER_NOT_FOUND)
+            }
+            Some(to) if to != self.config.account.clone().into() => Err(StanzaError::SERVICE_UNAVAILABLE),
+            _ => Ok(()),
         }
     }
 
@@ -56,7 +80,7 @@ impl RelayEngine {
                 Err(StanzaError::ITEM_NOT_FOUND)
             }
             ("get", ns::DISCO_INFO, "query") if to.is_some() && own => {
-                Ok(Some(disco_info("account", "registered", &[ns::DISCO_INFO, ns::STANZA_ID, ns::CARBONS])))
+                Ok(Some(disco_info("account", "registered", &ACCOUNT_FEATURES)))
             }
             ("get", ns::DISCO_INFO, "query") if server => {
                 Ok(Some(disco_info("server", "im", &SERVER_FEATURES)))

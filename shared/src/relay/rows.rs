@@ -54,6 +54,9 @@ pub struct StreamRow {
     pub sent_max: Handled,
     /// Log rows sent and not acked, with their numbers.
     pub rows: Vec<(Handled, StanzaSeq)>,
+    /// Log rows sent as answers to queries of these ids and not acked, with their numbers.
+    #[serde(default)]
+    pub results: Vec<(Handled, StanzaSeq, String)>,
     /// Other stanzas sent and not acked, with their numbers.
     pub stanzas: Vec<(Handled, String)>,
     /// Log rows above this place may say more about this stream than this row does.
@@ -64,6 +67,9 @@ pub struct StreamRow {
     pub suspended: Option<Millis>,
     /// Carbons are on (XEP-0280).
     pub carbons: bool,
+    /// Nothing of the log is sent by itself.
+    #[serde(default)]
+    pub held: bool,
     /// It has sent available presence, this one.
     pub presence: Option<String>,
 }

@@ -6,7 +6,6 @@ use super::rows::Op;
 use super::stream::{Device, Sent, Stream};
 use super::{Effect, LogStore, Phase, RelayEngine};
 use crate::bad::{self, Bug};
-use crate::delivery::{self, Reader};
 use crate::id::{DeviceId, LinkId};
 use crate::jid::prepared_resource;
 use crate::limits::DEVICE_UNSEEN_MS_MAX;
@@ -191,7 +190,8 @@ impl RelayEngine {
         let again: Vec<Option<Sent>> = stream.window.unacked().map(|sent| sent.cloned()).collect();
         let mut frames: Vec<String> = again
             .into_iter()
-            .map(|sent| self.sent_again(id, sent, carbons, log).unwrap_or_else(|| in_its_place().to_frame()))
+            .map(|sent| sent.and_then(|sent| self.frame_of(id, sent, carbons, log)))
+            .map(|frame| frame.unwrap_or_else(|| in_its_place().to_frame()))
             .collect();
         if bad::is(Bug::ReorderedOnResume) {
             frames.reverse();
@@ -217,24 +217,6 @@ impl RelayEngine {
         }
         self.flush(id, log);
         self.request_ack(id);
-    }
-
-    /// What a device is sent again under a number it has not acked.
-    fn sent_again(
-        &self,
-        id: &DeviceId,
-        sent: Option<Sent>,
-        carbons: bool,
-        log: &dyn LogStore,
-    ) -> Option<String> {
-        match sent? {
-            Sent::Stanza(text) => Some(text),
-            Sent::Row(seq) => {
-                let row = self.head.row(log, seq)?;
-                let reader = Reader { account: &self.config.account, device: id, carbons, late: true };
-                Some(delivery::view(&row, reader)?.to_frame())
-            }
-        }
     }
 
     /// The connection is gone; the stream waits to be resumed, if it can be.

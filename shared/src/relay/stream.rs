@@ -6,6 +6,7 @@
 //! number. Only what is sent outside of an append costs a row of its own, and that row is
 //! written before the frames leave.
 
+use super::archive;
 use super::rows::{DeviceRow, Op, StreamRow};
 use super::{Counters, Effect, LogStore, RelayEngine};
 use crate::bad::{self, Bug};
@@ -30,7 +31,11 @@ pub(super) struct Device {
 /// What was sent and waits for an ack.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Sent {
+    /// A row of the log, as the queue of the device.
     Row(StanzaSeq),
+    /// A row of the log, as the answer to a query of this id.
+    Result(StanzaSeq, String),
+    /// Anything else.
     Stanza(String),
 }
 
@@ -47,6 +52,8 @@ pub(super) struct Stream {
     pub(super) next: StanzaSeq,
     pub(super) suspended: Option<Millis>,
     pub(super) carbons: bool,
+    /// Nothing of the log is sent by itself: the device takes it in pages.
+    pub(super) held: bool,
     pub(super) presence: Option<String>,
     pub(super) unrequested: u32,
     pub(super) requested: Option<Millis>,
@@ -71,6 +78,7 @@ impl Stream {
             next,
             suspended: None,
             carbons: false,
+            held: false,
             presence: None,
             unrequested: 0,
             requested: None,
@@ -126,7 +134,7 @@ impl Stream {
 
     /// Whether the log flows to this device now.
     fn reads(&self) -> Option<LinkId> {
-        self.link.filter(|_| self.presence.is_some())
+        self.link.filter(|_| self.presence.is_some() && !self.held)
     }
 
     fn has_room(&self, limits: &Limits) -> bool {
@@ -138,7 +146,7 @@ impl Stream {
     pub(super) fn is_behind(&self, limits: &Limits) -> bool {
         let kept = self.window.entries().map(|(_, sent)| match sent {
             Sent::Row(_) => 0,
-            Sent::Stanza(text) => text.len(),
+            Sent::Result(_, text) | Sent::Stanza(text) => text.len(),
         });
         let much = self.owes_acks(limits) || kept.sum::<usize>() >= limits.kept_bytes_max;
         much && !bad::is(Bug::AnswersPileUp)
@@ -152,17 +160,18 @@ impl Stream {
     pub(super) fn confirmed(&self) -> StanzaSeq {
         let first = self.window.entries().find_map(|(_, sent)| match sent {
             Sent::Row(seq) => Some(*seq),
-            Sent::Stanza(_) => None,
+            Sent::Result(..) | Sent::Stanza(_) => None,
         });
         let first = first.filter(|_| !bad::is(Bug::CursorMovedOnSend));
         StanzaSeq(first.unwrap_or(self.next).0.saturating_sub(1))
     }
 
     fn row(&self, noted: StanzaSeq) -> StreamRow {
-        let (mut rows, mut stanzas) = (Vec::new(), Vec::new());
+        let (mut rows, mut results, mut stanzas) = (Vec::new(), Vec::new(), Vec::new());
         for (number, sent) in self.window.entries() {
             match sent {
                 Sent::Row(seq) => rows.push((number, *seq)),
+                Sent::Result(seq, query) => results.push((number, *seq, query.clone())),
                 Sent::Stanza(text) => stanzas.push((number, text.clone())),
             }
         }
@@ -173,11 +182,13 @@ impl Stream {
             acked: self.window.acked(),
             sent_max: self.sent_max,
             rows,
+            results,
             stanzas,
             noted,
             next: self.next,
             suspended: self.suspended,
             carbons: self.carbons,
+            held: self.held,
             presence: self.presence.clone(),
         }
     }
@@ -346,6 +357,62 @@ impl RelayEngine {
         }
         self.gate.effect(Effect::Frame(link, frame));
         self.request_ack(id);
+    }
+
+    /// Sends the results of a query and then its answer: all of them, or nothing of it is known.
+    pub(super) fn send_page(
+        &mut self,
+        id: &DeviceId,
+        results: Vec<Sent>,
+        answer: &Element,
+        log: &dyn LogStore,
+    ) {
+        let answer = answer.to_frame();
+        let page = results.into_iter().chain([Sent::Stanza(answer)]);
+        let page: Vec<(Sent, String)> =
+            page.filter_map(|sent| Some((sent.clone(), self.frame_of(id, sent, false, log)?))).collect();
+        let now = self.now;
+        let Some(stream) = self.stream_mut(id) else { return };
+        let Some(link) = stream.link else { return };
+        stream.unrequested = stream.unrequested.saturating_add(page.len() as u32);
+        stream.last_sent = now;
+        let mut frames = Vec::new();
+        for (sent, frame) in page {
+            frames.push(frame);
+            if stream.managed {
+                stream.window.push(sent);
+            }
+        }
+        if stream.managed {
+            self.put_device(id);
+        }
+        for frame in frames {
+            self.gate.effect(Effect::Frame(link, frame));
+        }
+        self.request_ack(id);
+    }
+
+    /// What a device is sent under a number.
+    pub(super) fn frame_of(
+        &self,
+        id: &DeviceId,
+        sent: Sent,
+        carbons: bool,
+        log: &dyn LogStore,
+    ) -> Option<String> {
+        let account = &self.config.account;
+        match sent {
+            Sent::Stanza(text) => Some(text),
+            Sent::Result(seq, query) => {
+                let row = self.head.row(log, seq)?;
+                Some(archive::result(&row, &account.with_resource(id.as_str()), &query)?.to_frame())
+            }
+            Sent::Row(seq) => {
+                let row = self.head.row(log, seq)?;
+                let reader = Reader { account, device: id, carbons, late: true };
+                Some(delivery::view(&row, reader)?.to_frame())
+            }
+        }
     }
 
     pub(super) fn request_ack(&mut self, id: &DeviceId) {

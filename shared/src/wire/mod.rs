@@ -4,8 +4,10 @@
 
 mod element;
 pub mod error;
+pub mod form;
 pub mod ns;
 mod reader;
+pub mod rsm;
 pub mod stanza;
 
 pub use element::{Element, Node};

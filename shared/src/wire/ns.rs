@@ -44,8 +44,18 @@ pub const DISCO_INFO: &str = "http://jabber.org/protocol/disco#info";
 pub const DISCO_ITEMS: &str = "http://jabber.org/protocol/disco#items";
 /// XEP-0199
 pub const PING: &str = "urn:xmpp:ping";
+/// XEP-0004
+pub const DATA_FORMS: &str = "jabber:x:data";
+/// XEP-0059
+pub const RSM: &str = "http://jabber.org/protocol/rsm";
+/// XEP-0313
+pub const MAM: &str = "urn:xmpp:mam:2";
+/// XEP-0313 §8
+pub const MAM_EXTENDED: &str = "urn:xmpp:mam:2#extended";
 /// RFC 6121 §2
 pub const ROSTER: &str = "jabber:iq:roster";
+/// Ours: what waits for a device (`crate::offline`).
+pub const OFFLINE: &str = "urn:counterfoil:offline:0";
 /// Ours: the intermediate receipt (R07). A message that carries `<accept/>` is answered with a
 /// message from the own account holding `<accepted origin-id='…' stanza-id='…'/>`.
 pub const ACCEPTED: &str = "urn:counterfoil:accepted:0";

@@ -1,5 +1,6 @@
 //! The mailbox engine against devices and disks that can fail.
 
+mod archive;
 mod behind;
 mod clock;
 mod crash;
@@ -9,6 +10,7 @@ mod framing;
 mod full;
 mod gate;
 mod lobby;
+mod offline;
 mod resumption;
 mod transfer;
 mod world;

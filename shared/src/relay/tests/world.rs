@@ -309,12 +309,17 @@ impl Device {
     }
 
     pub fn bind(&mut self, world: &mut World) {
+        self.bind_unseen(world);
+        self.send(world, "<presence xmlns='jabber:client'/>");
+    }
+
+    /// Without presence: nothing is sent to it yet.
+    pub fn bind_unseen(&mut self, world: &mut World) {
         let bind =
             Element::new(ns::BIND, "bind").with(Element::new(ns::BIND, "resource").with_text(&self.resource));
         self.say_element(world, stanza::iq("set", "b", bind));
         self.window = Window::default();
         self.say(world, "<enable xmlns='urn:xmpp:sm:3' resume='true'/>");
-        self.send(world, "<presence xmlns='jabber:client'/>");
     }
 
     /// Sends a stanza and keeps it until it is acked.

@@ -176,11 +176,13 @@ fn near_the_end_of_numbers(flags: &str) -> World {
         acked: near,
         sent_max: near,
         rows: Vec::new(),
+        results: Vec::new(),
         stanzas: Vec::new(),
         noted: StanzaSeq(0),
         next: StanzaSeq(1),
         suspended: None,
         carbons: false,
+        held: false,
         presence: Some("<presence xmlns='jabber:client'/>".to_owned()),
     };
     let phone = DeviceId::from("phone");

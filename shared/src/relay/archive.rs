@@ -1,0 +1,236 @@
+//! The archive (XEP-0313): pages of the log for whoever asks. What is sent of a page is numbered
+//! and acked like everything else, and a page that was interrupted goes on when the stream is
+//! resumed: each result is a view of its row, made again.
+
+use super::stream::Sent;
+use super::{LogStore, RelayEngine};
+use crate::archive::Query;
+use crate::delivery;
+use crate::id::{DeviceId, StanzaSeq};
+use crate::jid::Jid;
+use crate::limits::ID_BYTES_MAX;
+use crate::log::{Direction, LogRow};
+use crate::time::Millis;
+use crate::wire::error::StanzaError;
+use crate::wire::form::{self, Form};
+use crate::wire::rsm::{self, Page};
+use crate::wire::{Element, ns, read_frame, stanza};
+
+/// The fields that a query may have (XEP-0313 §4.1).
+const FIELDS: [(&str, &str); 7] = [
+    ("jid-single", "with"),
+    ("text-single", "start"),
+    ("text-single", "end"),
+    ("text-single", "before-id"),
+    ("text-single", "after-id"),
+    ("list-multi", "ids"),
+    ("boolean", "include-groupchat"),
+];
+
+/// A query as it was asked.
+struct Asked {
+    query: Query,
+    /// The bounds that the query has without its page.
+    bounds: (StanzaSeq, Option<StanzaSeq>),
+    /// Only to or from this device of the other side.
+    full: Option<Jid>,
+    /// Only these.
+    ids: Option<Vec<StanzaSeq>>,
+    max: Option<usize>,
+    flip: bool,
+    query_id: String,
+}
+
+impl Asked {
+    fn read(request: &Element, last: StanzaSeq) -> Result<Self, StanzaError> {
+        let known =
+            |text: &str| StanzaSeq::parse(text).filter(|seq| *seq <= last).ok_or(StanzaError::ITEM_NOT_FOUND);
+        let form = request.child(ns::DATA_FORMS, "x").map(Form::read);
+        if form.as_ref().is_some_and(|form| form.kind() != Some(ns::MAM)) {
+            return Err(StanzaError::BAD_REQUEST);
+        }
+        let form = form.unwrap_or_default();
+        if form.names().any(|name| !FIELDS.iter().any(|(_, field)| *field == name)) {
+            return Err(StanzaError::FEATURE_NOT_IMPLEMENTED);
+        }
+        let query_id = request.attr("queryid").unwrap_or_default().to_owned();
+        if query_id.len() > ID_BYTES_MAX {
+            return Err(StanzaError::BAD_REQUEST);
+        }
+        let page = Page::read(request)?;
+        let newest_first = page.before.is_some();
+        let place = |name| form.value(name).map(known).transpose();
+        let time = |name| {
+            let stamp = |text: &str| Millis::from_stamp(text.trim()).ok_or(StanzaError::BAD_REQUEST);
+            form.value(name).map(stamp).transpose()
+        };
+        let with = form.value("with").map(|text| Jid::parse(text).map_err(|_| StanzaError::JID_MALFORMED));
+        let with = with.transpose()?;
+        let paged_after = page.after.as_deref().map(known).transpose()?;
+        let before = page.before.as_deref().filter(|text| !text.is_empty());
+        let paged_before = before.map(known).transpose()?;
+        let ids = form.values("ids");
+        let ids = (!ids.is_empty()).then(|| ids.iter().map(|id| known(id)).collect::<Result<Vec<_>, _>>());
+        let ids = ids.transpose()?;
+        let mut bounds = (place("after-id")?.unwrap_or_default(), place("before-id")?);
+        if let Some((first, last)) = ids.as_ref().and_then(|ids| ids.iter().min().zip(ids.iter().max())) {
+            bounds.0 = bounds.0.max(StanzaSeq(first.0.saturating_sub(1)));
+            bounds.1 = Some(bounds.1.map_or(last.next(), |before| before.min(last.next())));
+        }
+        Ok(Self {
+            bounds,
+            query: Query {
+                after: bounds.0.max(paged_after.unwrap_or_default()),
+                before: [bounds.1, paged_before].into_iter().flatten().min(),
+                start: time("start")?,
+                end: time("end")?,
+                with: with.as_ref().map(|jid| jid.bare.clone()),
+                newest_first,
+            },
+            full: with.filter(|jid| jid.resource.is_some()),
+            ids,
+            max: page.max,
+            flip: request.child(ns::MAM, "flip-page").is_some(),
+            query_id,
+        })
+    }
+
+    fn selects(&self, row: &LogRow) -> bool {
+        self.full.as_ref().is_none_or(|full| other_side(row).as_ref() == Some(full))
+            && self.ids.as_ref().is_none_or(|ids| ids.contains(&row.seq))
+    }
+
+    /// The query without its page.
+    fn on_all_pages(&self) -> Query {
+        let (after, before) = self.bounds;
+        Query { after, before, newest_first: false, ..self.query.clone() }
+    }
+}
+
+/// Who a row was exchanged with, as the stanza says it.
+fn other_side(row: &LogRow) -> Option<Jid> {
+    let message = read_frame(&row.stanza, 2 * crate::limits::FRAME_BYTES_MAX).ok()?;
+    let attribute = if row.direction == Direction::Out { "to" } else { "from" };
+    stanza::address(&message, attribute).ok().flatten()
+}
+
+impl RelayEngine {
+    /// Answers a request about the archive. The answer to a query follows its results.
+    pub(super) fn archive(
+        &mut self,
+        id: &DeviceId,
+        iq: &Element,
+        request: &Element,
+        log: &dyn LogStore,
+    ) -> Result<(), StanzaError> {
+        let answer = match (iq.attr("type"), request.name.as_str()) {
+            (Some("set"), "query") => return self.archive_page(id, iq, request, log),
+            (Some("get"), "query") => archive_form(),
+            (Some("get"), "metadata") => self.archive_ends(log),
+            _ => return Err(StanzaError::FEATURE_NOT_IMPLEMENTED),
+        };
+        self.send_stanza(id, &stanza::iq_result(iq, Some(answer)), true);
+        Ok(())
+    }
+
+    fn archive_page(
+        &mut self,
+        id: &DeviceId,
+        iq: &Element,
+        request: &Element,
+        log: &dyn LogStore,
+    ) -> Result<(), StanzaError> {
+        let asked = Asked::read(request, self.head.last())?;
+        let limits = self.config.limits;
+        let max = asked.max.unwrap_or(limits.page_stanzas).min(limits.page_stanzas_max);
+        let (mut rows, more) = self.archive_rows(&asked, max, log);
+        if asked.query.newest_first {
+            rows.reverse();
+        }
+        let ends = rows.first().zip(rows.last());
+        let ends = ends.map(|(first, last)| (first.seq.to_string(), last.seq.to_string()));
+        let set = rsm::set(ends, self.archive_count(&asked, log));
+        let mut fin = Element::new(ns::MAM, "fin").with(set);
+        if !more {
+            fin.set_attr("complete", "true");
+        }
+        if asked.flip {
+            rows.reverse();
+        }
+        let places = rows.iter().map(|row| row.seq);
+        let sent: Vec<Sent> = places.map(|seq| Sent::Result(seq, asked.query_id.clone())).collect();
+        self.send_page(id, sent, &stanza::iq_result(iq, Some(fin)), log);
+        Ok(())
+    }
+
+    /// Up to `max` rows, in the order they were asked for, and whether there are more.
+    fn archive_rows(&self, asked: &Asked, max: usize, log: &dyn LogStore) -> (Vec<LogRow>, bool) {
+        let mut query = asked.query.clone();
+        let step = max.saturating_add(1).max(64);
+        let (mut rows, mut bytes) = (Vec::new(), 0usize);
+        loop {
+            let found = self.head.select(log, &query, step);
+            let exhausted = found.len() < step;
+            for row in found {
+                query.behind(row.seq);
+                if !asked.selects(&row) {
+                    continue;
+                }
+                bytes = bytes.saturating_add(row.stanza.len());
+                let full = !rows.is_empty() && bytes > self.config.limits.page_bytes_max;
+                if rows.len() >= max || full {
+                    return (rows, true);
+                }
+                rows.push(row);
+            }
+            if exhausted {
+                return (rows, false);
+            }
+        }
+    }
+
+    /// How many rows there are on all pages, where it is known without reading them for each
+    /// page: places are given without gaps.
+    fn archive_count(&self, asked: &Asked, log: &dyn LogStore) -> Option<u64> {
+        let query = asked.on_all_pages();
+        let Query { after, before, start, end, with, .. } = &query;
+        if asked.ids.is_some() || asked.full.is_some() {
+            return None;
+        }
+        if start.is_none() && end.is_none() && with.is_none() {
+            let behind = before.unwrap_or(self.head.last().next());
+            return Some(behind.0.saturating_sub(after.next().0));
+        }
+        (asked.max == Some(0)).then(|| self.head.size(log, &query).count)
+    }
+
+    /// XEP-0313 §5
+    fn archive_ends(&self, log: &dyn LogStore) -> Element {
+        let end = |name: &str, newest_first| {
+            let row = self.head.select(log, &Query { newest_first, ..Query::ALL }, 1).into_iter().next()?;
+            let end = Element::new(ns::MAM, name).with_attr("id", row.seq.to_string());
+            Some(end.with_attr("timestamp", row.at.to_stamp()))
+        };
+        let mut metadata = Element::new(ns::MAM, "metadata");
+        [end("start", false), end("end", true)].into_iter().flatten().for_each(|end| metadata.push(end));
+        metadata
+    }
+}
+
+/// One result, as a device is sent it.
+pub(super) fn result(row: &LogRow, account: &Jid, query_id: &str) -> Option<Element> {
+    let forwarded = delivery::archived(row, &account.bare)?;
+    let mut result = Element::new(ns::MAM, "result").with_attr("id", row.seq.to_string());
+    if !query_id.is_empty() {
+        result.set_attr("queryid", query_id);
+    }
+    let message = Element::new(ns::CLIENT, "message")
+        .with_attr("from", account.bare.as_str())
+        .with_attr("to", account.to_string());
+    Some(message.with(result.with(forwarded)))
+}
+
+fn archive_form() -> Element {
+    let fields = FIELDS.iter().map(|(kind, name)| form::field(kind, name, &[]));
+    Element::new(ns::MAM, "query").with(form::form("form", ns::MAM, fields))
+}

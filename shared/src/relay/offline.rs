@@ -1,0 +1,68 @@
+//! What waits for a device, as it asks for it (`crate::offline`).
+
+use super::{LogStore, RelayEngine};
+use crate::archive::Query;
+use crate::id::{DeviceId, StanzaSeq};
+use crate::offline::Summary;
+use crate::wire::error::StanzaError;
+use crate::wire::{Element, stanza};
+
+impl RelayEngine {
+    /// Answers a request of the offline protocol.
+    pub(super) fn offline(
+        &mut self,
+        id: &DeviceId,
+        iq: &Element,
+        request: &Element,
+        log: &dyn LogStore,
+    ) -> Result<(), StanzaError> {
+        match (iq.attr("type"), request.name.as_str()) {
+            (Some("get"), "summary") => {
+                if matches!(request.attr("hold"), Some("true" | "1")) {
+                    self.hold(id, true);
+                }
+            }
+            (Some("set"), "received") => {
+                let upto = request.attr("upto").and_then(|upto| upto.parse().ok()).map(StanzaSeq);
+                self.received(id, upto.ok_or(StanzaError::BAD_REQUEST)?)?;
+            }
+            (Some("set"), "release") => self.hold(id, false),
+            _ => return Err(StanzaError::FEATURE_NOT_IMPLEMENTED),
+        }
+        let summary = self.waiting(id, log);
+        let over = summary.ends.is_none() && request.name == "received";
+        if over {
+            self.hold(id, false);
+        }
+        self.send_stanza(id, &stanza::iq_result(iq, Some(summary.element())), true);
+        self.flush(id, log);
+        Ok(())
+    }
+
+    /// The device has everything up to here.
+    fn received(&mut self, id: &DeviceId, upto: StanzaSeq) -> Result<(), StanzaError> {
+        if upto > self.head.last() {
+            return Err(StanzaError::ITEM_NOT_FOUND);
+        }
+        let Some(device) = self.devices.get_mut(id) else { return Ok(()) };
+        device.cursor = device.cursor.max(upto);
+        if let Some(stream) = &mut device.stream {
+            stream.next = stream.next.max(upto.next());
+        }
+        self.put_device(id);
+        Ok(())
+    }
+
+    fn hold(&mut self, id: &DeviceId, held: bool) {
+        let Some(stream) = self.stream_mut(id).filter(|stream| stream.held != held) else { return };
+        stream.held = held;
+        self.put_device(id);
+    }
+
+    fn waiting(&self, id: &DeviceId, log: &dyn LogStore) -> Summary {
+        let cursor = self.devices.get(id).map(|device| device.cursor).unwrap_or_default();
+        let size = self.head.size(log, &Query { after: cursor, ..Query::ALL });
+        let ends = (self.head.last() > cursor).then(|| (cursor.next(), self.head.last()));
+        Summary { size, ends }
+    }
+}

@@ -1,0 +1,194 @@
+//! Recognising what is sent again (R04, R65).
+
+use crate::bad::{self, Bug};
+use crate::id::{DeviceId, OriginId, StanzaSeq};
+use crate::jid::Jid;
+use crate::limits::Limits;
+use crate::log::{LogStore, Source};
+use crate::time::Millis;
+use std::collections::{BTreeMap, VecDeque};
+
+/// Recognises a message that its sender sends again (R04, R65).
+///
+/// By origin-id always. By a bare `id` only for the same device, recipient and payload within
+/// the resume window: foreign clients reuse short ids, and losing a distinct message is worse
+/// than showing one twice.
+#[derive(Clone, Debug)]
+pub struct Repeats {
+    limits: Limits,
+    origins: BTreeMap<OriginId, StanzaSeq>,
+    oldest_first: VecDeque<OriginId>,
+    by_id: BTreeMap<IdKey, (StanzaSeq, Millis)>,
+    ids_oldest_first: VecDeque<(IdKey, StanzaSeq)>,
+}
+
+/// Device, `id` and digest of recipient and payload.
+type IdKey = (DeviceId, String, u64);
+
+impl Repeats {
+    /// Nothing was sent yet.
+    pub fn new(limits: Limits) -> Self {
+        let (origins, oldest_first, by_id, ids_oldest_first) = Default::default();
+        Self { limits, origins, oldest_first, by_id, ids_oldest_first }
+    }
+
+    /// Reads the memory back from the log.
+    pub fn load(store: &dyn LogStore, now: Millis, limits: Limits) -> Self {
+        let since = Millis(now.0.saturating_sub(limits.dedup_horizon_ms));
+        let mut sources = store.sources(since, limits.dedup_entries_max);
+        sources.sort_by_key(|(seq, _, _)| *seq);
+        let mut repeats = Self::new(limits);
+        for (seq, at, source) in sources {
+            repeats.remember(seq, at, &source, now);
+        }
+        repeats
+    }
+
+    /// The first copy's place, if this message is a repeat.
+    pub fn find(&self, source: &Source, now: Millis) -> Option<StanzaSeq> {
+        if bad::is(Bug::DedupSkipped) {
+            return None;
+        }
+        match &source.origin {
+            Some(origin) => self.origins.get(origin).copied(),
+            None => {
+                let (seq, at) = self.by_id.get(&Self::id_key(source)?)?;
+                (now.since(*at) <= self.limits.resume_window_ms).then_some(*seq)
+            }
+        }
+    }
+
+    /// Remembers a message that was appended.
+    pub fn remember(&mut self, seq: StanzaSeq, at: Millis, source: &Source, now: Millis) {
+        if let Some(origin) = &source.origin {
+            if self.origins.insert(origin.clone(), seq).is_none() {
+                self.oldest_first.push_back(origin.clone());
+            }
+            let max = if bad::is(Bug::DedupForgets) { 1 } else { self.limits.dedup_entries_max };
+            while self.oldest_first.len() > max {
+                if let Some(origin) = self.oldest_first.pop_front() {
+                    self.origins.remove(&origin);
+                }
+            }
+        } else if let Some(key) = Self::id_key(source) {
+            self.forget_ids(now);
+            if now.since(at) <= self.limits.resume_window_ms {
+                self.by_id.insert(key.clone(), (seq, at));
+                self.ids_oldest_first.push_back((key, seq));
+            }
+        }
+    }
+
+    /// Lets go the oldest that are out of time, or too many.
+    fn forget_ids(&mut self, now: Millis) {
+        while let Some((key, seq)) = self.ids_oldest_first.front() {
+            let newest = self.by_id.get(key).filter(|(newest, _)| newest == seq);
+            let over = |(_, at): &(StanzaSeq, Millis)| now.since(*at) > self.limits.resume_window_ms;
+            let is_full = self.ids_oldest_first.len() >= self.limits.dedup_entries_max;
+            if newest.is_some_and(|newest| !over(newest)) && !is_full {
+                return;
+            }
+            if newest.is_some() {
+                self.by_id.remove(key);
+            }
+            self.ids_oldest_first.pop_front();
+        }
+    }
+
+    fn id_key(source: &Source) -> Option<IdKey> {
+        Some((source.device.clone(), source.id.clone()?, source.digest))
+    }
+}
+
+/// Digest of a message's recipient and payload (FNV-1a): equal for a repeat, and only a repeat
+/// on the same device with the same `id` is ever compared.
+pub fn payload_digest(to: &Jid, stanza: &str) -> u64 {
+    let text = to.to_string();
+    text.bytes()
+        .chain([0])
+        .chain(stanza.bytes())
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::jid::BareJid;
+    use crate::log::{Direction, LogRow};
+    use crate::memory::MailboxStore;
+    use crate::sm::Handled;
+
+    fn source(device: &str, origin: Option<&str>, id: &str, digest: u64) -> Source {
+        Source {
+            device: device.into(),
+            stream: 1,
+            handled: Handled(1),
+            origin: origin.map(Into::into),
+            id: Some(id.to_owned()),
+            digest,
+            accept: false,
+        }
+    }
+
+    fn row(seq: u64) -> LogRow {
+        LogRow {
+            seq: StanzaSeq(seq),
+            at: Millis(seq * 1000),
+            direction: Direction::Out,
+            peer: BareJid::parse("b@d").unwrap(),
+            peer_seq: StanzaSeq(0),
+            source: Some(source("phone", Some(&format!("o{seq}")), "1", seq)),
+            sent: Vec::new(),
+            transferred: StanzaSeq(0),
+            stanza: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_repeat_is_known_by_its_origin_id_from_any_device_and_after_a_load() {
+        let log = [row(1), row(2)].map(|row| (row.seq, row)).into();
+        let store = MailboxStore { log, ..Default::default() };
+        let now = Millis(Limits::DEFAULT.dedup_horizon_ms);
+        let repeats = Repeats::load(&store, now, Limits::DEFAULT);
+        assert_eq!(repeats.find(&source("laptop", Some("o2"), "x", 9), now), Some(StanzaSeq(2)));
+        assert_eq!(repeats.find(&source("laptop", Some("o3"), "1", 2), now), None);
+    }
+
+    #[test]
+    fn a_bare_id_is_a_repeat_only_from_the_same_device_with_the_same_payload_in_time() {
+        let mut repeats = Repeats::new(Limits::DEFAULT);
+        let first = source("phone", None, "1", 77);
+        repeats.remember(StanzaSeq(1), Millis(0), &first, Millis(0));
+        assert_eq!(repeats.find(&first, Millis(Limits::DEFAULT.resume_window_ms)), Some(StanzaSeq(1)));
+        assert_eq!(repeats.find(&first, Millis(Limits::DEFAULT.resume_window_ms + 1)), None, "too late");
+        assert_eq!(repeats.find(&source("phone", None, "1", 78), Millis(0)), None, "another payload");
+        assert_eq!(repeats.find(&source("laptop", None, "1", 77), Millis(0)), None, "another device");
+        assert_eq!(repeats.find(&source("phone", None, "2", 77), Millis(0)), None, "another id");
+    }
+
+    #[test]
+    fn bare_ids_are_remembered_beside_each_other_and_only_in_time() {
+        let mut repeats = Repeats::new(Limits::DEFAULT);
+        let window = Limits::DEFAULT.resume_window_ms;
+        let bare = |digest| source("phone", None, "1", digest);
+        repeats.remember(StanzaSeq(1), Millis(0), &bare(1), Millis(0));
+        repeats.remember(StanzaSeq(2), Millis(window), &bare(2), Millis(window));
+        assert_eq!(repeats.find(&bare(1), Millis(window)), Some(StanzaSeq(1)));
+        repeats.remember(StanzaSeq(3), Millis(window + 1), &bare(3), Millis(window + 1));
+        assert_eq!(repeats.by_id.len(), 2, "what can be found no more is not kept");
+        repeats.remember(StanzaSeq(4), Millis(0), &bare(4), Millis(window + 1));
+        assert_eq!(repeats.by_id.len(), 2, "nor is what is too old when it is loaded");
+    }
+
+    #[test]
+    fn the_memory_for_repeats_is_bounded() {
+        let mut repeats = Repeats::new(Limits::DEFAULT);
+        for seq in 1..=Limits::DEFAULT.dedup_entries_max as u64 + 5 {
+            let source = source("phone", Some(&format!("o{seq}")), "", 0);
+            repeats.remember(StanzaSeq(seq), Millis(0), &source, Millis(0));
+        }
+        assert_eq!(repeats.origins.len(), Limits::DEFAULT.dedup_entries_max);
+        assert_eq!(repeats.find(&source("phone", Some("o5"), "", 0), Millis(0)), None);
+        assert!(repeats.find(&source("phone", Some("o6"), "", 0), Millis(0)).is_some());
+    }
+}
