@@ -1,11 +1,12 @@
-// Two independent clients behind one face: @xmpp/client and strophe.js, unmodified, each with its
-// own stream management. What they do to survive a cut is theirs; this only reconnects and counts.
-// Where one of them cannot do without help, its class says so.
+// Three independent clients behind one face: @xmpp/client, strophe.js and stanza, unmodified, each
+// with its own stream management. What they do to survive a cut is theirs; this only reconnects and
+// counts. Where one of them cannot do without help, its class says so.
 //
 // A text waits here until the library takes it, because they throw away what they are given while
 // no stream is up.
 import { client as xmppClient, xml } from "@xmpp/client";
 import { randomUUID } from "node:crypto";
+import { createClient as stanzaClient } from "stanza";
 import { $build, $pres, Strophe } from "strophe.js";
 import { WebSocket } from "ws";
 import { DOMAIN } from "./env.mjs";
@@ -302,4 +303,122 @@ export class StropheJs extends Foreign {
   }
 }
 
-export const LIBRARIES = [XmppJs, StropheJs];
+// A client for each connection, and the session handed on from one to the next: a client that is cut
+// off amid a resumption drops the session, although the relay still has it (12.22.1).
+export class StanzaJs extends Foreign {
+  static label = "stanza";
+  #client;
+  #isOver = false;
+  // As the library last told it, until the relay says that it is gone.
+  #session;
+  // From being given to the library until the relay's ack.
+  #open = new Set();
+
+  _start() {
+    this.#connect();
+  }
+
+  get stream() {
+    const { id, handled } = this.#client.sm;
+    return { smId: id, handled };
+  }
+
+  get _socket() {
+    return this.#client.transport?.socket;
+  }
+
+  async stop() {
+    this.#isOver = true;
+    await this.#client.disconnect();
+  }
+
+  #connect() {
+    if (this.#isOver) return;
+    const client = stanzaClient({
+      jid: this.account,
+      password: this.password,
+      resource: "stanza",
+      // With an address in hand it does not ask for host-meta, which is read over https alone.
+      transports: { websocket: this.url, bosh: false },
+      sendReceipts: false,
+    });
+    this.#client = client;
+    if (this.#session) client.sm.load(this.#session);
+    client.sm.cache((session) => this.#keep(session));
+    // It forgets what it sends again: of a link that breaks once more before the relay has it, nothing
+    // would be left, and later acks would be counted against the wrong messages (12.22.1).
+    client.sm.on("resend", ({ kind, stanza }) => client.sm.unacked.push([kind, stanza]));
+    client.on("sm", ({ type }) => {
+      if (type === "failed") this.#session = undefined;
+    });
+    client.on("session:started", () => this.#greet().catch((error) => (this.lastError = error)));
+    client.on("stream:management:resumed", () => {
+      this.resumptions += 1;
+      this.#ready();
+    });
+    client.on("connected", () => this.#guard(client.transport));
+    client.on("auth:failed", () => (this.lastError = new Error("authentication")));
+    client.on("message", (message) => this.#message(message));
+    client.on("message:acked", ({ id }) => this.#open.delete(id));
+    client.on("message:failed", ({ id }) => this.#failed(id));
+    client.once("disconnected", () => {
+      this.isUp = false;
+      setTimeout(() => this.#connect(), RECONNECT_MS);
+    });
+    client.connect();
+  }
+
+  // One write to a socket that is closing, and the transport is destroyed without telling the client,
+  // which waits for ever; or the write is refused in a promise that nobody holds (12.22.1).
+  #guard(transport) {
+    const send = transport.send;
+    transport.send = async (...stanza) => {
+      if (transport.socket?.readyState === WebSocket.OPEN) await send.apply(transport, stanza);
+    };
+  }
+
+  #keep({ id, handled, lastAck, unacked, jid, allowResume }) {
+    if (id) this.#session = { id, handled, lastAck, unacked: [...unacked], jid, allowResume };
+  }
+
+  #failed(id) {
+    const isKept = this.#session?.unacked.some(([, stanza]) => stanza.id === id);
+    if (!isKept && this.#open.delete(id)) this._again(id);
+  }
+
+  async #greet() {
+    this.sessions += 1;
+    this.#client.sendPresence();
+    await until("stream management", () => this.#client.sm.started);
+    this.#ready();
+  }
+
+  #ready() {
+    this.isUp = true;
+    this._flush();
+  }
+
+  #message({ type, from, id, body, receipt }) {
+    if (type === "error") return;
+    const asks = receipt?.type === "request";
+    this._took({ from, id, body, asks, receipt: receipt?.type === "received" ? receipt.id : undefined });
+  }
+
+  _flush() {
+    if (!this.isUp) return;
+    for (const { to, body, id, request } of this._waiting.splice(0)) {
+      this.#open.add(id);
+      this.#client.sendMessage({ to, id, type: "chat", body, ...(request && { receipt: { type: "request" } }) });
+    }
+  }
+
+  _receipt(to, id) {
+    this.#client.sendMessage({ to, type: "chat", receipt: { type: "received", id } });
+  }
+
+  _unacked() {
+    return [...this.#open];
+  }
+}
+
+export const LIBRARIES = [XmppJs, StropheJs, StanzaJs];
