@@ -21,6 +21,8 @@ export class Proxy {
   faults = [];
   bytes = { up: 0, down: 0 };
   accepted = 0;
+  /** Told of a mark before the client hears it. */
+  onMark = () => {};
 
   /** Forwards to `target` (a port on this machine); counts `marks` in what the server says. */
   static async start(target, marks = ["<resumed", "<enabled"]) {
@@ -109,6 +111,7 @@ export class Proxy {
       let found = 0;
       for (; at >= 0; at = text.indexOf(mark, at + 1)) if (at + mark.length > tail.length) found += 1;
       this.#marks.set(mark, count + found);
+      if (found > 0) this.onMark(mark);
     }
     return text.slice(-64);
   }

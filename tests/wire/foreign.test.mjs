@@ -1,4 +1,4 @@
-// Clients we did not write, in every pair, with their links cut while they talk.
+// Clients we did not write, talking both ways at once while their links are cut and the relay is killed.
 import assert from "node:assert/strict";
 import { after, afterEach, before, describe, test } from "node:test";
 import { StropheJs, XmppJs } from "../harness/foreign.mjs";
