@@ -20,6 +20,8 @@ pub const SASL_FIRST_BYTES_MAX: usize = 1024;
 /// Bytes of an origin-id, a stanza `id` or an SM-ID that we keep.
 pub const ID_BYTES_MAX: usize = 256;
 
+/// Bytes of the name that its owner gives a device.
+pub const DEVICE_NAME_BYTES_MAX: usize = 256;
 /// A device unseen for this long may make room for another (R11).
 pub const DEVICE_UNSEEN_MS_MAX: u64 = 30 * 86_400_000;
 /// Connections of one account that have not authenticated: the oldest of them goes first.

@@ -19,7 +19,14 @@ pub fn drawn_op(dice: &mut Dice, last: &mut u64) -> Op {
             let device = device(dice);
             let stream = dice.maybe(drawn_stream);
             let (cursor, last_seen) = (dice.seq(), dice.millis());
-            Op::PutDevice(DeviceRow { device, cursor, stream, last_seen, named: dice.flag() })
+            Op::PutDevice(DeviceRow {
+                device,
+                cursor,
+                stream,
+                last_seen,
+                name: dice.maybe(Dice::text),
+                named: dice.flag(),
+            })
         }
         8 => Op::DeleteDevice(device(dice)),
         9 => Op::PutAccount(account_row(dice.counter())),
@@ -105,7 +112,7 @@ pub fn sent_on(stream: u64) -> SentOn {
 
 pub fn device_row(name: &str) -> DeviceRow {
     let (cursor, last_seen) = (StanzaSeq(1), Millis(2));
-    DeviceRow { device: name.into(), cursor, stream: None, last_seen, named: true }
+    DeviceRow { device: name.into(), cursor, stream: None, last_seen, name: None, named: true }
 }
 
 pub fn stream_row(no: u64) -> StreamRow {

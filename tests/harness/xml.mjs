@@ -21,6 +21,7 @@ export const NS = {
   rsm: "http://jabber.org/protocol/rsm",
   accepted: "urn:counterfoil:accepted:0",
   offline: "urn:counterfoil:offline:0",
+  devices: "urn:counterfoil:devices:0",
   disco: "http://jabber.org/protocol/disco#info",
   ping: "urn:xmpp:ping",
   roster: "jabber:iq:roster",

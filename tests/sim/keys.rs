@@ -97,6 +97,7 @@ pub fn old_stream(jid: &BareJid, device: &DeviceId, count: u32, now: Millis) -> 
         cursor: StanzaSeq(0),
         stream: Some(stream),
         last_seen: now,
+        name: None,
         named: true,
     };
     (session, row)

@@ -77,7 +77,7 @@ impl RelayEngine {
         }
         self.devices.insert(
             row.device,
-            Device { cursor: row.cursor, last_seen: row.last_seen, named: row.named, stream },
+            Device { cursor: row.cursor, last_seen: row.last_seen, name: row.name, named: row.named, stream },
         );
     }
 

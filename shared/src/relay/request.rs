@@ -11,8 +11,10 @@ const SERVER_FEATURES: [&str; 6] =
     [ns::DISCO_INFO, ns::DISCO_ITEMS, ns::PING, ns::CARBONS, ns::STANZA_ID, ns::ACCEPTED];
 
 /// What it says of an account.
-const ACCOUNT_FEATURES: [&str; 6] =
-    [ns::DISCO_INFO, ns::STANZA_ID, ns::CARBONS, ns::MAM, ns::MAM_EXTENDED, ns::OFFLINE];
+const ACCOUNT_FEATURES: [&str; 7] =
+    [ns::DISCO_INFO, ns::STANZA_ID, ns::CARBONS, ns::MAM, ns::MAM_EXTENDED, ns::OFFLINE, ns::DEVICES];
+/// What only the account itself may ask for, and is answered elsewhere.
+const OWN: [&str; 3] = [ns::MAM, ns::OFFLINE, ns::DEVICES];
 
 impl RelayEngine {
     pub(super) fn iq(&mut self, id: &DeviceId, iq: &Element, log: &dyn LogStore) {
@@ -22,12 +24,11 @@ impl RelayEngine {
         }
         let mut children = iq.children();
         let reply = match (kind, iq.attr("id"), children.next(), children.next()) {
-            ("get" | "set", Some(_), Some(child), None)
-                if [ns::MAM, ns::OFFLINE].contains(&child.ns.as_str()) =>
-            {
+            ("get" | "set", Some(_), Some(child), None) if OWN.contains(&child.ns.as_str()) => {
                 let answered = self.is_own(iq).and_then(|()| match child.ns.as_str() {
                     ns::MAM => self.archive(id, iq, child, log),
-                    _ => self.offline(id, iq, child, log),
+                    ns::OFFLINE => self.offline(id, iq, child, log),
+                    _ => self.devices(id, iq, child),
                 });
                 return answered.unwrap_or_else(|error| self.refuse(id, iq, error));
             }

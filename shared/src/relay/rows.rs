@@ -22,7 +22,7 @@ pub struct AccountRow {
 /// One of the account's devices.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct DeviceRow {
-    /// Its name: the resource it binds.
+    /// The resource it binds.
     pub device: DeviceId,
     /// It has confirmed every row up to here that is for it.
     pub cursor: StanzaSeq,
@@ -30,7 +30,10 @@ pub struct DeviceRow {
     pub stream: Option<StreamRow>,
     /// When it was last connected.
     pub last_seen: Millis,
-    /// It chose its name. One that did not can never come back under it.
+    /// What its owner calls it.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// It chose its resource. One that did not can never come back under it.
     #[serde(default = "named")]
     pub named: bool,
 }

@@ -77,6 +77,7 @@ impl RelayEngine {
         let device = self.devices.entry(id.clone()).or_insert(Device {
             cursor: newest,
             last_seen: now,
+            name: None,
             named,
             stream: None,
         });

@@ -24,6 +24,7 @@ use crate::wire::{Element, ns};
 pub(super) struct Device {
     pub(super) cursor: StanzaSeq,
     pub(super) last_seen: Millis,
+    pub(super) name: Option<String>,
     pub(super) named: bool,
     pub(super) stream: Option<Stream>,
 }
@@ -209,6 +210,7 @@ impl RelayEngine {
             cursor: device.cursor,
             stream: device.stream.as_ref().filter(|s| s.managed).map(|s| s.row(noted)),
             last_seen: device.last_seen,
+            name: device.name.clone(),
             named: device.named,
         };
         self.gate.write(Op::PutDevice(row));

@@ -54,6 +54,8 @@ pub const MAM: &str = "urn:xmpp:mam:2";
 pub const MAM_EXTENDED: &str = "urn:xmpp:mam:2#extended";
 /// RFC 6121 §2
 pub const ROSTER: &str = "jabber:iq:roster";
+/// Ours: the account's devices (`crate::relay::devices`).
+pub const DEVICES: &str = "urn:counterfoil:devices:0";
 /// Ours: what waits for a device (`crate::offline`).
 pub const OFFLINE: &str = "urn:counterfoil:offline:0";
 /// Ours: the intermediate receipt (R07). A message that carries `<accept/>` is answered with a

@@ -6,6 +6,7 @@ mod clock;
 mod crash;
 mod damaged;
 mod delivery;
+mod devices;
 mod framing;
 mod full;
 mod gate;

@@ -23,6 +23,7 @@ pub fn phone() -> DeviceRow {
         cursor: StanzaSeq(0),
         stream: None,
         last_seen: Millis(0),
+        name: None,
         named: true,
     }
 }

@@ -191,6 +191,7 @@ fn near_the_end_of_numbers(flags: &str) -> World {
         cursor: StanzaSeq(0),
         stream: Some(stream),
         last_seen: shared::time::Millis(0),
+        name: None,
         named: true,
     };
     let mut store = shared::memory::MailboxStore { account: Some(account_row()), ..Default::default() };
