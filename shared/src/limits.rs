@@ -20,6 +20,8 @@ pub const SASL_FIRST_BYTES_MAX: usize = 1024;
 /// Bytes of an origin-id, a stanza `id` or an SM-ID that we keep.
 pub const ID_BYTES_MAX: usize = 256;
 
+/// Addresses that one account blocks.
+pub const BLOCKED_MAX: usize = 1_000;
 /// Bytes of the name that its owner gives a device.
 pub const DEVICE_NAME_BYTES_MAX: usize = 256;
 /// A device unseen for this long may make room for another (R11).

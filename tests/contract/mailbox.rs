@@ -209,7 +209,8 @@ fn extreme_numbers<S: Mailbox>() -> Script<S> {
         ..stream_row(u64::MAX)
     };
     let device = DeviceRow { cursor: StanzaSeq(u64::MAX), stream: Some(stream), ..device_row("phone") };
-    let account = AccountRow { created: Millis(u64::MAX), ..account_row(u32::MAX) };
+    let blocked = JIDS.iter().map(|name| jid(name).into()).collect();
+    let account = AccountRow { created: Millis(u64::MAX), blocked, ..account_row(u32::MAX) };
     script.commit(vec![Op::PutDevice(device), Op::PutAccount(account)]).reopen();
     script.commit(vec![Op::PutPeer(jid("bob@localhost"), StanzaSeq(EXACT_MAX))]);
     let marks =

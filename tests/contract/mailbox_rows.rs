@@ -76,6 +76,7 @@ fn drawn_stream(dice: &mut Dice) -> StreamRow {
         suspended: dice.maybe(Dice::millis),
         carbons: dice.flag(),
         held: dice.flag(),
+        watches_blocklist: dice.flag(),
         presence: dice.maybe(Dice::text),
     }
 }
@@ -130,12 +131,13 @@ pub fn stream_row(no: u64) -> StreamRow {
         suspended: None,
         carbons: false,
         held: false,
+        watches_blocklist: false,
         presence: None,
     }
 }
 
 pub fn account_row(iterations: u32) -> AccountRow {
-    AccountRow { sha1: keys(iterations), sha256: keys(4096), created: Millis(3) }
+    AccountRow { sha1: keys(iterations), sha256: keys(4096), created: Millis(3), blocked: vec![] }
 }
 
 pub fn keys(iterations: u32) -> ServerKeys {

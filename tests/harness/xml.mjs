@@ -25,6 +25,7 @@ export const NS = {
   disco: "http://jabber.org/protocol/disco#info",
   ping: "urn:xmpp:ping",
   roster: "jabber:iq:roster",
+  blocking: "urn:xmpp:blocking",
 };
 
 /** { name, ns, attrs, children, text, xml } */

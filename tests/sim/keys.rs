@@ -25,7 +25,7 @@ pub fn account(created: Millis) -> AccountRow {
     let keys = |mechanism| ServerKeys::derive(mechanism, PASSWORD, SALT, SCRAM_ITERATIONS);
     let (sha1, sha256) =
         KEYS.get_or_init(|| (keys(Mechanism::ScramSha1), keys(Mechanism::ScramSha256))).clone();
-    AccountRow { sha1, sha256, created }
+    AccountRow { sha1, sha256, created, blocked: Vec::new() }
 }
 
 /// What a device keeps of every account.
@@ -90,6 +90,7 @@ pub fn old_stream(jid: &BareJid, device: &DeviceId, count: u32, now: Millis) -> 
         suspended: Some(now),
         carbons: true,
         held: false,
+        watches_blocklist: false,
         presence: Some("<presence xmlns='jabber:client'/>".to_owned()),
     };
     let row = DeviceRow {

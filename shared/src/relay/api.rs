@@ -97,6 +97,8 @@ pub enum TransferReply {
     /// Those before the last of them are on its disk; those behind it may be, and are to be
     /// handed over again.
     Refused(Vec<StanzaSeq>),
+    /// The same, because the recipient has blocked the sender.
+    Blocked(Vec<StanzaSeq>),
 }
 
 /// What must survive while a connection hibernates: everything that is not in a row yet.

@@ -300,6 +300,7 @@ impl RelayEngine {
             sha1: keys(Mechanism::ScramSha1),
             sha256: keys(Mechanism::ScramSha256),
             created: self.now,
+            blocked: Vec::new(),
         };
         self.account = Some(account.clone());
         self.gate.write(Op::PutAccount(account));

@@ -164,6 +164,7 @@ fn restored(row: StreamRow, tail: &[LogRow], now: Millis) -> Stream {
         suspended: row.suspended.or(Some(now)),
         carbons: row.carbons,
         held: row.held,
+        watches_blocklist: row.watches_blocklist,
         presence: row.presence,
         unrequested: 0,
         requested: None,

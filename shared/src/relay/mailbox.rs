@@ -75,6 +75,9 @@ impl RelayEngine {
             Ok(to) => to,
             Err(error) => return self.refuse(id, &message, error),
         };
+        if self.is_blocked(&to) {
+            return self.refuse_blocked(id, &message);
+        }
         delivery::strip_forgeries(&mut message, self.config.account.domain());
         let accept = message.child(ns::ACCEPTED, "accept").is_some();
         message.remove_children(|child| child.ns == ns::ACCEPTED);
@@ -200,9 +203,17 @@ impl RelayEngine {
         // read: what is new comes again once it knows.
         let waits = !refused.is_empty() && !bad::is(Bug::RefusalOvertaken);
         let is_new = |seq: StanzaSeq| seq > had && !waits;
+        let mut blocked = self.is_blocked(&from.clone().into());
         for item in &request.items {
+            let unwanted = self.is_unwanted(item);
             if item.seq == StanzaSeq(0) {
-                self.ephemeral_in(&item.stanza);
+                if !unwanted {
+                    self.ephemeral_in(&item.stanza);
+                }
+            } else if is_new(item.seq) && unwanted {
+                blocked = true;
+                self.peers.insert(from.clone(), item.seq.max(had));
+                refused.push(item.seq);
             } else if full && (is_new(item.seq) || bad::is(Bug::FullForgets)) {
                 self.peers.insert(from.clone(), item.seq.max(had));
                 refused.push(item.seq);
@@ -217,7 +228,7 @@ impl RelayEngine {
         }
         let seq = self.peers.get(from).copied().unwrap_or_default();
         self.gate.write(Op::PutPeer(from.clone(), seq));
-        TransferReply::Refused(refused)
+        if blocked { TransferReply::Blocked(refused) } else { TransferReply::Refused(refused) }
     }
 
     /// What is not stored goes to the devices that are there.

@@ -19,10 +19,11 @@
 //! `link`: a connection up to authentication. `session`: which device it belongs to. `stream`: a
 //! device's numbered stream, its window and its place in the log. `mailbox`: messages in and out of the log. `transfer`: the way to
 //! other mailboxes. `request`: IQs. `archive`: the log by pages. `offline`: what waits for a
-//! device. `devices`: which there are. `lobby`: clients that have not named their account.
+//! device. `devices`: which there are. `blocking`: who is not heard. `lobby`: clients that have not named their account.
 
 pub mod api;
 mod archive;
+mod blocking;
 mod devices;
 mod link;
 mod load;

@@ -7,14 +7,14 @@ use crate::wire::error::StanzaError;
 use crate::wire::{Element, ns, stanza};
 
 /// What the relay says of itself (XEP-0030 §3).
-const SERVER_FEATURES: [&str; 6] =
-    [ns::DISCO_INFO, ns::DISCO_ITEMS, ns::PING, ns::CARBONS, ns::STANZA_ID, ns::ACCEPTED];
+const SERVER_FEATURES: [&str; 7] =
+    [ns::DISCO_INFO, ns::DISCO_ITEMS, ns::PING, ns::CARBONS, ns::STANZA_ID, ns::ACCEPTED, ns::BLOCKING];
 
 /// What it says of an account.
 const ACCOUNT_FEATURES: [&str; 7] =
     [ns::DISCO_INFO, ns::STANZA_ID, ns::CARBONS, ns::MAM, ns::MAM_EXTENDED, ns::OFFLINE, ns::DEVICES];
 /// What only the account itself may ask for, and is answered elsewhere.
-const OWN: [&str; 3] = [ns::MAM, ns::OFFLINE, ns::DEVICES];
+const OWN: [&str; 4] = [ns::MAM, ns::OFFLINE, ns::DEVICES, ns::BLOCKING];
 
 impl RelayEngine {
     pub(super) fn iq(&mut self, id: &DeviceId, iq: &Element, log: &dyn LogStore) {
@@ -28,6 +28,7 @@ impl RelayEngine {
                 let answered = self.is_own(iq).and_then(|()| match child.ns.as_str() {
                     ns::MAM => self.archive(id, iq, child, log),
                     ns::OFFLINE => self.offline(id, iq, child, log),
+                    ns::BLOCKING => self.blocking(id, iq, child),
                     _ => self.devices(id, iq, child),
                 });
                 return answered.unwrap_or_else(|error| self.refuse(id, iq, error));

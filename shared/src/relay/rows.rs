@@ -1,7 +1,7 @@
 //! What a mailbox keeps beside its log, and the operations of one commit.
 
 use crate::id::{DeviceId, StanzaSeq};
-use crate::jid::BareJid;
+use crate::jid::{BareJid, Jid};
 use crate::log::LogRow;
 use crate::sasl::ServerKeys;
 use crate::sm::Handled;
@@ -17,6 +17,9 @@ pub struct AccountRow {
     pub sha256: ServerKeys,
     /// When it was registered.
     pub created: Millis,
+    /// Whom it does not hear (XEP-0191).
+    #[serde(default)]
+    pub blocked: Vec<Jid>,
 }
 
 /// One of the account's devices.
@@ -73,6 +76,9 @@ pub struct StreamRow {
     /// Nothing of the log is sent by itself.
     #[serde(default)]
     pub held: bool,
+    /// It is told of changes of the blocklist (XEP-0191 §3.2).
+    #[serde(default)]
+    pub watches_blocklist: bool,
     /// It has sent available presence, this one.
     pub presence: Option<String>,
 }

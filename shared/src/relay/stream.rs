@@ -55,6 +55,7 @@ pub(super) struct Stream {
     pub(super) carbons: bool,
     /// Nothing of the log is sent by itself: the device takes it in pages.
     pub(super) held: bool,
+    pub(super) watches_blocklist: bool,
     pub(super) presence: Option<String>,
     pub(super) unrequested: u32,
     pub(super) requested: Option<Millis>,
@@ -80,6 +81,7 @@ impl Stream {
             suspended: None,
             carbons: false,
             held: false,
+            watches_blocklist: false,
             presence: None,
             unrequested: 0,
             requested: None,
@@ -190,6 +192,7 @@ impl Stream {
             suspended: self.suspended,
             carbons: self.carbons,
             held: self.held,
+            watches_blocklist: self.watches_blocklist,
             presence: self.presence.clone(),
         }
     }
@@ -359,6 +362,19 @@ impl RelayEngine {
         }
         self.gate.effect(Effect::Frame(link, frame));
         self.request_ack(id);
+    }
+
+    /// Sends what nobody asked for now, and keeps it for a stream that waits to be resumed.
+    pub(super) fn push_stanza(&mut self, id: &DeviceId, element: &Element) {
+        let limits = self.config.limits;
+        let Some(stream) = self.stream_mut(id) else { return };
+        if stream.link.is_some() || !stream.managed {
+            return self.send_stanza(id, element, true);
+        }
+        if !stream.is_behind(&limits) {
+            stream.window.push(Sent::Stanza(element.to_frame()));
+            self.put_device(id);
+        }
     }
 
     /// Sends the results of a query and then its answer: all of them, or nothing of it is known.

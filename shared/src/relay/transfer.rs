@@ -145,7 +145,7 @@ impl RelayEngine {
         };
         queue.failures = 0;
         let mut done: Vec<Item> = queue.items.drain(..called.min(queue.items.len())).collect();
-        if let TransferReply::Refused(refused) = &reply
+        if let TransferReply::Refused(refused) | TransferReply::Blocked(refused) = &reply
             && !bad::is(Bug::RefusalOvertaken)
         {
             let is_behind = |item: &Item| matches!(item, Item::Row(seq) if refused.iter().max() < Some(seq));
@@ -166,6 +166,10 @@ impl RelayEngine {
             TransferReply::NoSuchUser => (StanzaError::SERVICE_UNAVAILABLE, rows.collect()),
             TransferReply::Refused(refused) => {
                 (StanzaError::RESOURCE_CONSTRAINT, rows.filter(|seq| refused.contains(seq)).collect())
+            }
+            // XEP-0191 §3.3
+            TransferReply::Blocked(refused) => {
+                (StanzaError::SERVICE_UNAVAILABLE, rows.filter(|seq| refused.contains(seq)).collect())
             }
         };
         for seq in back {

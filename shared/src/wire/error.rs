@@ -99,6 +99,8 @@ impl StanzaError {
     pub const JID_MALFORMED: Self = Self("modify", "jid-malformed");
     /// The values are not acceptable.
     pub const NOT_ACCEPTABLE: Self = Self("modify", "not-acceptable");
+    /// Whoever asks has ruled it out.
+    pub const NOT_ACCEPTABLE_HERE: Self = Self("cancel", "not-acceptable");
     /// Nobody may do that.
     pub const NOT_ALLOWED: Self = Self("cancel", "not-allowed");
     /// It passes a limit.

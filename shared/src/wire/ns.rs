@@ -48,6 +48,10 @@ pub const PING: &str = "urn:xmpp:ping";
 pub const DATA_FORMS: &str = "jabber:x:data";
 /// XEP-0059
 pub const RSM: &str = "http://jabber.org/protocol/rsm";
+/// XEP-0191
+pub const BLOCKING: &str = "urn:xmpp:blocking";
+/// XEP-0191 §3.3
+pub const BLOCKING_ERRORS: &str = "urn:xmpp:blocking:errors";
 /// XEP-0313
 pub const MAM: &str = "urn:xmpp:mam:2";
 /// XEP-0313 §8

@@ -59,6 +59,14 @@ pub fn error_reply(stanza: &Element, error: StanzaError) -> Option<Element> {
     Some(returned(stanza, "error").with(error.element()))
 }
 
+/// The same with an application-specific condition (RFC 6120 §8.3.4).
+pub fn error_reply_with(stanza: &Element, error: StanzaError, condition: Element) -> Option<Element> {
+    if matches!(stanza.attr("type"), Some("error" | "result")) {
+        return None;
+    }
+    Some(returned(stanza, "error").with(error.element().with(condition)))
+}
+
 fn returned(stanza: &Element, kind: &str) -> Element {
     let mut reply = Element::new(ns::CLIENT, &stanza.name).with_attr("type", kind);
     for (from, to) in [("from", "to"), ("to", "from"), ("id", "id")] {

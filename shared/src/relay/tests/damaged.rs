@@ -11,7 +11,12 @@ use crate::time::Millis;
 #[test]
 fn numbers_at_their_end_do_not_end_the_mailbox() {
     let keys = ServerKeys::derive(Mechanism::ScramSha1, "x", b"salt", 1);
-    let account = crate::relay::rows::AccountRow { sha1: keys.clone(), sha256: keys, created: Millis(0) };
+    let account = crate::relay::rows::AccountRow {
+        sha1: keys.clone(),
+        sha256: keys,
+        created: Millis(0),
+        blocked: Vec::new(),
+    };
     let mut store = MailboxStore { account: Some(account), ..MailboxStore::default() };
     store.devices.insert("phone".into(), phone());
     store.marks.streams = u64::MAX;

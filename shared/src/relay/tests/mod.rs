@@ -2,6 +2,7 @@
 
 mod archive;
 mod behind;
+mod blocking;
 mod clock;
 mod crash;
 mod damaged;

@@ -183,6 +183,7 @@ fn near_the_end_of_numbers(flags: &str) -> World {
         suspended: None,
         carbons: false,
         held: false,
+        watches_blocklist: false,
         presence: Some("<presence xmlns='jabber:client'/>".to_owned()),
     };
     let phone = DeviceId::from("phone");

@@ -63,7 +63,12 @@ pub struct World {
 
 /// The account that everybody here knows the password of.
 pub fn account_row() -> AccountRow {
-    AccountRow { sha1: leaf::keys().clone(), sha256: leaf::keys().clone(), created: Millis(0) }
+    AccountRow {
+        sha1: leaf::keys().clone(),
+        sha256: leaf::keys().clone(),
+        created: Millis(0),
+        blocked: Vec::new(),
+    }
 }
 
 impl World {
