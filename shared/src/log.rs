@@ -128,6 +128,11 @@ impl Head {
         self.uncommitted.insert(row.seq, row);
     }
 
+    /// The rows that are not known to be in the store, in order.
+    pub fn uncommitted(&self) -> impl Iterator<Item = &LogRow> {
+        self.uncommitted.values()
+    }
+
     /// Everything appended so far is in the store.
     pub fn committed(&mut self, upto: StanzaSeq) {
         self.uncommitted.retain(|seq, _| *seq > upto);

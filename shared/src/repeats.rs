@@ -4,7 +4,7 @@ use crate::bad::{self, Bug};
 use crate::id::{DeviceId, OriginId, StanzaSeq};
 use crate::jid::Jid;
 use crate::limits::Limits;
-use crate::log::{LogStore, Source};
+use crate::log::{LogRow, LogStore, Source};
 use crate::time::Millis;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -32,11 +32,18 @@ impl Repeats {
         Self { limits, origins, oldest_first, by_id, ids_oldest_first }
     }
 
-    /// Reads the memory back from the log.
-    pub fn load(store: &dyn LogStore, now: Millis, limits: Limits) -> Self {
+    /// Reads the memory back from the log: from the store, and from the rows on their way there.
+    pub fn load<'a>(
+        store: &dyn LogStore,
+        uncommitted: impl Iterator<Item = &'a LogRow>,
+        now: Millis,
+        limits: Limits,
+    ) -> Self {
         let since = Millis(now.0.saturating_sub(limits.dedup_horizon_ms));
         let mut sources = store.sources(since, limits.dedup_entries_max);
+        sources.extend(uncommitted.filter_map(|row| Some((row.seq, row.at, row.source.clone()?))));
         sources.sort_by_key(|(seq, _, _)| *seq);
+        sources.dedup_by_key(|(seq, _, _)| *seq);
         let mut repeats = Self::new(limits);
         for (seq, at, source) in sources {
             repeats.remember(seq, at, &source, now);
@@ -149,9 +156,14 @@ mod tests {
         let log = [row(1), row(2)].map(|row| (row.seq, row)).into();
         let store = MailboxStore { log, ..Default::default() };
         let now = Millis(Limits::DEFAULT.dedup_horizon_ms);
-        let repeats = Repeats::load(&store, now, Limits::DEFAULT);
+        let repeats = Repeats::load(&store, [&row(3)].into_iter(), now, Limits::DEFAULT);
         assert_eq!(repeats.find(&source("laptop", Some("o2"), "x", 9), now), Some(StanzaSeq(2)));
-        assert_eq!(repeats.find(&source("laptop", Some("o3"), "1", 2), now), None);
+        assert_eq!(
+            repeats.find(&source("laptop", Some("o3"), "x", 9), now),
+            Some(StanzaSeq(3)),
+            "on its way"
+        );
+        assert_eq!(repeats.find(&source("laptop", Some("o4"), "1", 2), now), None);
     }
 
     #[test]

@@ -250,7 +250,7 @@ impl StateMachineTest for Real {
             Step::Reload => {
                 let last = real.store.log.keys().next_back().copied();
                 real.head = Head::at(last.unwrap_or(StanzaSeq(book.before)));
-                real.repeats = Repeats::load(&real.store, book.now, LIMITS);
+                real.repeats = Repeats::load(&real.store, real.head.uncommitted(), book.now, LIMITS);
                 Outcome::Nothing
             }
         };

@@ -92,7 +92,9 @@ impl RelayEngine {
         }
         let Some(source) = self.source(id, &to, &message, &frame, accept) else { return };
         let now = self.now;
-        let repeats = self.repeats.get_or_insert_with(|| Repeats::load(log, now, self.config.limits));
+        let limits = self.config.limits;
+        let repeats =
+            self.repeats.get_or_insert_with(|| Repeats::load(log, self.head.uncommitted(), now, limits));
         // To somebody else it is another message, whatever its sender calls it.
         if let Some(first) = repeats.find(&source, now)
             && self.head.row(log, first).is_some_and(|row| row.peer == to.bare)

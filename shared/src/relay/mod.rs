@@ -106,6 +106,8 @@ impl RelayEngine {
         let back = self.now.since(now);
         if back > 0 {
             self.pull(back);
+            // What was out of time by the other clock may not be by this one.
+            self.repeats = None;
         }
         self.now = now;
         match input {

@@ -157,3 +157,20 @@ fn what_waits_for_room_waits_for_no_clock() {
     bob.drain(&mut world);
     assert_eq!(bob.bodies, bodies);
 }
+
+#[test]
+fn what_was_out_of_time_by_a_clock_that_was_ahead_is_remembered_when_it_is_set_back() {
+    let mut world = World::new();
+    let mut alice = Device::online(&mut world, "a", "phone");
+    alice.message(&mut world, "b@d", "one");
+    let horizon = Limits::DEFAULT.dedup_horizon_ms;
+    world.now = world.now.plus(2 * horizon);
+    world.crash(&jid("a"));
+    assert!(alice.resume(&mut world));
+    // What is remembered is read when the first message needs it.
+    alice.message(&mut world, "b@d", "two");
+    world.set_back(2 * horizon);
+    alice.message(&mut world, "b@d", "one");
+    let sent = world.disk(&jid("a")).rows.log.values().filter(|row| row.source.is_some()).count();
+    assert_eq!(sent, 2, "the second \"one\" is the first");
+}
