@@ -12,7 +12,7 @@ use serde_json::{from_str, to_string};
 use shared::archive::{Query, Size};
 use shared::id::{DeviceId, StanzaSeq};
 use shared::jid::BareJid;
-use shared::log::{LogRow, LogStore, Source};
+use shared::log::{LogRow, LogStore, Sending};
 use shared::relay::rows::{Marks, Op, Rows};
 use shared::time::Millis;
 use std::cell::Cell;
@@ -33,7 +33,7 @@ const ROWS_ABOVE: &str = "SELECT seq, at, out, peer, peer_seq, source, sent, tra
 const SELECT: &str = "SELECT seq, at, out, peer, peer_seq, source, sent, transferred, stanza FROM log";
 const SIZE: &str = "SELECT count(*), coalesce(sum(octet_length(stanza)), 0) FROM log";
 const SELECTED: &str = "WHERE seq > ? AND seq < ? AND at >= ? AND at <= ?";
-const SOURCES_BELOW: &str = "SELECT seq, at, source FROM log WHERE seq < ? ORDER BY seq DESC LIMIT ?";
+const SOURCES_BELOW: &str = "SELECT seq, at, peer, source FROM log WHERE seq < ? ORDER BY seq DESC LIMIT ?";
 /// Looks through the whole log: asked only when a call comes again.
 const RECEIVED: &str = "SELECT peer_seq FROM log WHERE peer = ? AND out = 0 AND peer_seq BETWEEN ? AND ?";
 const APPEND: &str = "INSERT INTO log VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)";
@@ -174,18 +174,18 @@ impl Store {
         })
     }
 
-    fn newest_sources(&self, since: Millis, limit: usize) -> Result<Vec<(StanzaSeq, Millis, Source)>> {
+    fn newest_sources(&self, since: Millis, limit: usize) -> Result<Vec<Sending>> {
         let mut found = Vec::new();
         let mut below = StanzaSeq(PLACE_MAX);
         loop {
             let step = self.run(SOURCES_BELOW, vec![place(below)?, number(SOURCES_STEP)?])?;
             let mut any_recent = false;
             for mut row in step.into_iter().map(Columns::new) {
-                let (seq, at) = (row.seq()?, Millis(row.number()?));
+                let (seq, at, peer) = (row.seq()?, Millis(row.number()?), row.jid()?);
                 below = seq;
                 any_recent |= at >= since;
                 if let Some(source) = row.optional_text()?.filter(|_| at >= since && found.len() < limit) {
-                    found.push((seq, at, from_str(&source)?));
+                    found.push(Sending { seq, at, peer, source: from_str(&source)? });
                 }
             }
             if !any_recent || found.len() >= limit {
@@ -237,7 +237,7 @@ impl LogStore for Store {
         self.read(self.rows_above(after, limit as u64))
     }
 
-    fn sources(&self, since: Millis, limit: usize) -> Vec<(StanzaSeq, Millis, Source)> {
+    fn sources(&self, since: Millis, limit: usize) -> Vec<Sending> {
         if !self.has_schema.get() {
             return Vec::new();
         }

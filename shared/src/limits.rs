@@ -20,6 +20,8 @@ pub const SASL_FIRST_BYTES_MAX: usize = 1024;
 /// Bytes of an origin-id, a stanza `id` or an SM-ID that we keep.
 pub const ID_BYTES_MAX: usize = 256;
 
+/// Bytes of a presence, which is kept while its device is there.
+pub const PRESENCE_BYTES_MAX: usize = 16 * 1024;
 /// Addresses that one account blocks.
 pub const BLOCKED_MAX: usize = 1_000;
 /// Bytes of the name that its owner gives a device.
@@ -85,6 +87,9 @@ pub struct Limits {
     pub page_stanzas_max: usize,
     /// Bytes of one page, unless one message alone has more.
     pub page_bytes_max: usize,
+    /// Bytes of pages that were sent to one device and not yet acked by it. From here on it is not
+    /// heard before it acks.
+    pub unacked_page_bytes_max: u64,
     /// Devices of one account.
     pub devices_max: usize,
     /// How many of the newest own messages are remembered for recognising a repeat (R04).
@@ -123,6 +128,7 @@ impl Limits {
         page_stanzas: 50,
         page_stanzas_max: 250,
         page_bytes_max: 1024 * 1024,
+        unacked_page_bytes_max: 4 * 1024 * 1024,
         devices_max: 32,
         dedup_entries_max: 20_000,
         dedup_horizon_ms: 30 * 86_400_000,

@@ -76,6 +76,26 @@ pub struct Source {
     pub accept: bool,
 }
 
+/// An own message, as far as recognising a repeat of it needs it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Sending {
+    /// Its place.
+    pub seq: StanzaSeq,
+    /// When it was appended.
+    pub at: Millis,
+    /// Whom it is for.
+    pub peer: BareJid,
+    /// How it came.
+    pub source: Source,
+}
+
+impl Sending {
+    /// Of an own message's row.
+    pub fn of(row: &LogRow) -> Option<Self> {
+        Some(Self { seq: row.seq, at: row.at, peer: row.peer.clone(), source: row.source.clone()? })
+    }
+}
+
 /// A stanza's number on one device's stream.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct SentOn {
@@ -100,7 +120,7 @@ pub trait LogStore {
     fn received(&self, peer: &BareJid, places: &[StanzaSeq]) -> Vec<StanzaSeq>;
 
     /// The newest own messages (at most `limit`, none older than `since`), any order.
-    fn sources(&self, since: Millis, limit: usize) -> Vec<(StanzaSeq, Millis, Source)>;
+    fn sources(&self, since: Millis, limit: usize) -> Vec<Sending>;
 }
 
 /// The end of the log, and the rows appended but not yet committed.
@@ -221,9 +241,9 @@ mod tests {
             self.0.iter().filter(|row| row.seq > after).take(limit).cloned().collect()
         }
 
-        fn sources(&self, since: Millis, limit: usize) -> Vec<(StanzaSeq, Millis, Source)> {
+        fn sources(&self, since: Millis, limit: usize) -> Vec<Sending> {
             let newest = self.0.iter().rev().filter(|row| row.at >= since);
-            newest.filter_map(|row| Some((row.seq, row.at, row.source.clone()?))).take(limit).collect()
+            newest.filter_map(Sending::of).take(limit).collect()
         }
     }
 
@@ -247,7 +267,7 @@ mod tests {
             unreachable!()
         }
 
-        fn sources(&self, _: Millis, _: usize) -> Vec<(StanzaSeq, Millis, Source)> {
+        fn sources(&self, _: Millis, _: usize) -> Vec<Sending> {
             unreachable!()
         }
     }

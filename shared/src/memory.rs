@@ -9,7 +9,7 @@ use crate::client::rows::{
 };
 use crate::id::{DeviceId, OriginId, StanzaSeq};
 use crate::jid::BareJid;
-use crate::log::{LogRow, LogStore, Source};
+use crate::log::{LogRow, LogStore, Sending};
 use crate::relay;
 use crate::relay::rows::{DeviceRow, Marks};
 use crate::time::Millis;
@@ -76,9 +76,9 @@ impl LogStore for MailboxStore {
         self.log.range(after.next()..).take(limit).map(|(_, row)| row.clone()).collect()
     }
 
-    fn sources(&self, since: Millis, limit: usize) -> Vec<(StanzaSeq, Millis, Source)> {
+    fn sources(&self, since: Millis, limit: usize) -> Vec<Sending> {
         let newest = self.log.values().rev().filter(|row| row.at >= since);
-        newest.filter_map(|row| Some((row.seq, row.at, row.source.clone()?))).take(limit).collect()
+        newest.filter_map(Sending::of).take(limit).collect()
     }
 }
 

@@ -1,8 +1,8 @@
 //! The offline protocol, `urn:counterfoil:offline:0` (R20 to R25): what waits for a device, taken
 //! in pages of its own size, checked, and confirmed in one piece.
 //!
-//! What waits for a device is the log above its cursor: every message to or from the account, in
-//! order, under ids that follow one another. So a summary is short, and what is missing is seen.
+//! What waits for a device is the log above its cursor, as the archive shows it: every message to or
+//! from the account, in order, each once.
 //!
 //! # 1. The summary
 //!
@@ -19,7 +19,8 @@
 //! of all ids as decimal numbers with a line feed behind each.
 //!
 //! With `hold='true'` nothing of the log is sent by itself on this stream from here on, whatever
-//! comes in: a weak link is not flooded. Asked for before the initial presence, nothing was.
+//! comes in: a weak link is not flooded. Asked for before the initial presence, nothing was. If
+//! nothing waits there is nothing to hold, and what comes is sent by itself.
 //!
 //! # 2. The pages
 //!
@@ -36,7 +37,9 @@
 //!
 //! The device has everything up to `upto` on its disk: one receipt for all of it, and the cursor
 //! moves. The answer comes when that is on the relay's disk, and says what waits by now. When that
-//! is nothing, the stream is held no longer: what comes next is sent by itself again.
+//! is nothing, the stream is held no longer: what comes next is sent by itself again. What was
+//! sent by itself before and is covered by the receipt does not come again when the stream is
+//! resumed.
 //! `<release xmlns='urn:counterfoil:offline:0'/>` ends the hold without a receipt: all that waits is sent.
 //!
 //! # Errors
@@ -49,7 +52,7 @@ use crate::id::StanzaSeq;
 use crate::wire::{Element, ns};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 
 /// What waits for a device.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -58,9 +61,21 @@ pub struct Summary {
     pub size: Size,
     /// The ids of the first and the last.
     pub ends: Option<(StanzaSeq, StanzaSeq)>,
+    /// The digest of all.
+    pub digest: String,
 }
 
 impl Summary {
+    /// Of the messages of these ids, which together are so much.
+    pub fn of(size: Size, ids: impl Iterator<Item = StanzaSeq>) -> Self {
+        let (mut ends, mut digest) = (None, Digest::default());
+        for id in ids {
+            ends = Some((ends.map_or(id, |(first, _)| first), id));
+            digest.add(id);
+        }
+        Self { size, ends, digest: digest.text() }
+    }
+
     /// `<summary/>`
     pub fn element(&self) -> Element {
         let mut summary = Element::new(ns::OFFLINE, "summary")
@@ -70,17 +85,23 @@ impl Summary {
             summary.set_attr("first", first.to_string());
             summary.set_attr("last", last.to_string());
         }
-        let (first, last) = self.ends.unwrap_or((StanzaSeq(1), StanzaSeq(0)));
-        summary.with_attr("digest", digest((first.0..=last.0).map(StanzaSeq)))
+        summary.with_attr("digest", self.digest.as_str())
     }
 }
 
-/// The digest of these ids, in this order.
-pub fn digest(ids: impl Iterator<Item = StanzaSeq>) -> String {
-    let mut hash = Sha256::new();
-    for id in ids {
-        hash.update(id.to_string());
-        hash.update("\n");
+/// The digest of ids, one after the other.
+#[derive(Clone, Debug, Default)]
+pub struct Digest(Sha256);
+
+impl Digest {
+    /// The next id.
+    pub fn add(&mut self, id: StanzaSeq) {
+        self.0.update(id.to_string());
+        self.0.update("\n");
     }
-    STANDARD.encode(hash.finalize())
+
+    /// The digest of those so far.
+    pub fn text(self) -> String {
+        STANDARD.encode(self.0.finalize())
+    }
 }

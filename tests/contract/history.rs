@@ -8,7 +8,7 @@ use shared::archive::{Query, Size};
 use shared::client::rows::{MessageRow, Op as BrowserOp};
 use shared::id::StanzaSeq;
 use shared::limits::Limits;
-use shared::log::{Direction, LogRow};
+use shared::log::{Direction, LogRow, Sending};
 use shared::relay::rows::{Marks, Op as MailboxOp};
 
 /// Everything ever committed to a mailbox.
@@ -118,8 +118,7 @@ impl Keeps for MailboxHistory {
             mailbox::Ask::Sources(since, limit) => {
                 log.retain(|row| row.at >= *since && row.source.is_some());
                 let newest = log.split_off(log.len().saturating_sub(*limit));
-                let told: Vec<_> =
-                    newest.into_iter().rev().map(|row| (row.seq, row.at, row.source)).collect();
+                let told: Vec<_> = newest.iter().rev().filter_map(Sending::of).collect();
                 value(&told)
             }
         }

@@ -13,7 +13,7 @@ use shared::jid::BareJid;
 use shared::limits::FRAME_BYTES_MAX;
 use shared::log::{Direction, LogRow, LogStore, SentOn, Source};
 use shared::memory::MailboxStore;
-use shared::relay::rows::{AccountRow, DeviceRow, Marks, Op, StreamRow};
+use shared::relay::rows::{AccountRow, DeviceRow, Marks, Op, ResultRow, StreamRow};
 use shared::sasl::ServerKeys;
 use shared::sm::Handled;
 use shared::time::Millis;
@@ -115,7 +115,7 @@ fn every_field<S: Mailbox>() -> Script<S> {
     let mut script = Script::named("every row comes back with every field as it was written");
     let full = StreamRow {
         rows: vec![(Handled(3), StanzaSeq(1)), (Handled(5), StanzaSeq(2))],
-        results: vec![(Handled(6), StanzaSeq(1), "query".into())],
+        results: vec![(Handled(6), ResultRow { seq: StanzaSeq(1), bytes: 39, query: "query".into() })],
         stanzas: vec![(Handled(4), "<iq type='result'/>".into())],
         suspended: Some(Millis(5)),
         presence: Some("<presence/>".into()),

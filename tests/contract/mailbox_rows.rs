@@ -3,7 +3,7 @@
 use crate::draw::{Dice, jid};
 use shared::id::{DeviceId, OriginId, StanzaSeq};
 use shared::log::{Direction, LogRow, SentOn, Source};
-use shared::relay::rows::{AccountRow, DeviceRow, Marks, Op, StreamRow};
+use shared::relay::rows::{AccountRow, DeviceRow, Marks, Op, ResultRow, StreamRow};
 use shared::sasl::ServerKeys;
 use shared::sm::Handled;
 use shared::time::Millis;
@@ -69,7 +69,9 @@ fn drawn_stream(dice: &mut Dice) -> StreamRow {
         acked: dice.handled(),
         sent_max: dice.handled(),
         rows: dice.some(3, |dice| (dice.handled(), dice.seq())),
-        results: dice.some(3, |dice| (dice.handled(), dice.seq(), dice.text())),
+        results: dice.some(3, |dice| {
+            (dice.handled(), ResultRow { seq: dice.seq(), bytes: dice.number(), query: dice.text() })
+        }),
         stanzas: dice.some(3, |dice| (dice.handled(), dice.text())),
         noted: dice.seq(),
         next: dice.seq(),

@@ -8,7 +8,7 @@ use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state
 use shared::id::{DeviceId, OriginId, StanzaSeq};
 use shared::jid::BareJid;
 use shared::limits::Limits;
-use shared::log::{Direction, Head, LogRow, Source};
+use shared::log::{Direction, Head, LogRow, Sending, Source};
 use shared::memory::MailboxStore;
 use shared::relay::rows::Op;
 use shared::repeats::Repeats;
@@ -81,6 +81,10 @@ fn source(name: &Name) -> Source {
     }
 }
 
+fn peer() -> BareJid {
+    BareJid::new("peer", "d").expect("a JID")
+}
+
 impl Book {
     fn append(&mut self, source: Option<Source>) -> StanzaSeq {
         let seq = StanzaSeq(self.before + self.rows.len() as u64 + 1);
@@ -88,7 +92,7 @@ impl Book {
             seq,
             at: self.now,
             direction: if source.is_some() { Direction::Out } else { Direction::In },
-            peer: BareJid::new("peer", "d").expect("a JID"),
+            peer: peer(),
             peer_seq: StanzaSeq(0),
             source,
             sent: Vec::new(),
@@ -220,12 +224,13 @@ impl StateMachineTest for Real {
             Step::Pass(_) => Outcome::Nothing,
             Step::Send(name) => {
                 let source = source(&name);
-                match real.repeats.find(&source, book.now) {
+                match real.repeats.find(&peer(), &source, book.now) {
                     Some(first) => Outcome::Repeat(first),
                     None => {
                         let seq = newest(&real.head);
-                        real.repeats.remember(seq, book.now, &source, book.now);
-                        real.head.append(book.rows.last().cloned().expect("the book has it"));
+                        let row = book.rows.last().cloned().expect("the book has it");
+                        real.repeats.remember(&Sending::of(&row).expect("an own message"), book.now);
+                        real.head.append(row);
                         Outcome::Appended(seq)
                     }
                 }
@@ -267,7 +272,7 @@ impl StateMachineTest for Real {
             let by_origin = source.origin.is_some();
             let kept_ms = if by_origin { LIMITS.dedup_horizon_ms } else { LIMITS.resume_window_ms };
             if (by_origin || source.id.is_some()) && book.now.since(row.at) <= kept_ms {
-                assert_eq!(real.repeats.find(source, book.now), Some(row.seq), "{source:?}");
+                assert_eq!(real.repeats.find(&peer(), source, book.now), Some(row.seq), "{source:?}");
             }
         }
     }

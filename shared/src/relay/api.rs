@@ -126,6 +126,9 @@ pub struct Counters {
     pub told: Handled,
     /// Stanzas sent.
     pub sent: Handled,
+    /// Stanzas that the device has acked.
+    #[serde(default)]
+    pub acked: Option<Handled>,
     /// Number of the next log row to look at.
     pub next: StanzaSeq,
     /// Stanzas sent since the last ack request.
@@ -140,6 +143,12 @@ pub struct Counters {
     pub carbons: bool,
     /// Available presence was sent.
     pub available: bool,
+    /// Nothing of the log is sent by itself.
+    #[serde(default)]
+    pub held: bool,
+    /// It is told of changes of the blocklist.
+    #[serde(default)]
+    pub watches_blocklist: bool,
 }
 
 /// How far a stream has come.

@@ -1,13 +1,18 @@
 //! The archive (XEP-0313): pages of the log for whoever asks. What is sent of a page is numbered
 //! and acked like everything else, and a page that was interrupted goes on when the stream is
 //! resumed: each result is a view of its row, made again.
+//!
+//! Archive ids are the places of the log, so they can be guessed; §8.3 wants them to be
+//! unpredictable so that nobody can name a message to whom it was not shown. Nobody but its
+//! owner may ask this archive anything, and a stanza-id never leaves the account.
 
+use super::rows::ResultRow;
 use super::stream::Sent;
 use super::{LogStore, RelayEngine};
 use crate::archive::Query;
 use crate::delivery;
 use crate::id::{DeviceId, StanzaSeq};
-use crate::jid::Jid;
+use crate::jid::{BareJid, Jid};
 use crate::limits::ID_BYTES_MAX;
 use crate::log::{Direction, LogRow};
 use crate::time::Millis;
@@ -15,6 +20,7 @@ use crate::wire::error::StanzaError;
 use crate::wire::form::{self, Form};
 use crate::wire::rsm::{self, Page};
 use crate::wire::{Element, ns, read_frame, stanza};
+use std::collections::BTreeSet;
 
 /// The fields that a query may have (XEP-0313 §4.1).
 const FIELDS: [(&str, &str); 7] = [
@@ -27,6 +33,9 @@ const FIELDS: [(&str, &str); 7] = [
     ("boolean", "include-groupchat"),
 ];
 
+/// Rows that are read at once: each may be as long as a frame.
+const STEP: usize = 16;
+
 /// A query as it was asked.
 struct Asked {
     query: Query,
@@ -35,7 +44,7 @@ struct Asked {
     /// Only to or from this device of the other side.
     full: Option<Jid>,
     /// Only these.
-    ids: Option<Vec<StanzaSeq>>,
+    ids: Option<BTreeSet<StanzaSeq>>,
     max: Option<usize>,
     flip: bool,
     query_id: String,
@@ -69,11 +78,11 @@ impl Asked {
         let paged_after = page.after.as_deref().map(known).transpose()?;
         let before = page.before.as_deref().filter(|text| !text.is_empty());
         let paged_before = before.map(known).transpose()?;
-        let ids = form.values("ids");
-        let ids = (!ids.is_empty()).then(|| ids.iter().map(|id| known(id)).collect::<Result<Vec<_>, _>>());
+        let ids = form.names().any(|name| name == "ids").then(|| form.values("ids"));
+        let ids = ids.map(|ids| ids.iter().map(|id| known(id)).collect::<Result<BTreeSet<_>, _>>());
         let ids = ids.transpose()?;
         let mut bounds = (place("after-id")?.unwrap_or_default(), place("before-id")?);
-        if let Some((first, last)) = ids.as_ref().and_then(|ids| ids.iter().min().zip(ids.iter().max())) {
+        if let Some((first, last)) = ids.as_ref().and_then(|ids| ids.first().zip(ids.last())) {
             bounds.0 = bounds.0.max(StanzaSeq(first.0.saturating_sub(1)));
             bounds.1 = Some(bounds.1.map_or(last.next(), |before| before.min(last.next())));
         }
@@ -95,8 +104,9 @@ impl Asked {
         })
     }
 
-    fn selects(&self, row: &LogRow) -> bool {
-        self.full.as_ref().is_none_or(|full| other_side(row).as_ref() == Some(full))
+    fn selects(&self, row: &LogRow, account: &BareJid) -> bool {
+        !is_note(row, account)
+            && self.full.as_ref().is_none_or(|full| other_side(row).as_ref() == Some(full))
             && self.ids.as_ref().is_none_or(|ids| ids.contains(&row.seq))
     }
 
@@ -105,6 +115,12 @@ impl Asked {
         let (after, before) = self.bounds;
         Query { after, before, newest_first: false, ..self.query.clone() }
     }
+}
+
+/// The sent half of what somebody wrote to himself. The received half shows it, and a message is
+/// in the archive once (XEP-0313 §6.1.1).
+pub(super) fn is_note(row: &LogRow, account: &BareJid) -> bool {
+    row.direction == Direction::Out && row.peer == *account
 }
 
 /// Who a row was exchanged with, as the stanza says it.
@@ -157,23 +173,25 @@ impl RelayEngine {
         if asked.flip {
             rows.reverse();
         }
-        let places = rows.iter().map(|row| row.seq);
-        let sent: Vec<Sent> = places.map(|seq| Sent::Result(seq, asked.query_id.clone())).collect();
-        self.send_page(id, sent, &stanza::iq_result(iq, Some(fin)), log);
+        let result = |row: &LogRow| {
+            let (seq, bytes) = (row.seq, row.stanza.len() as u64);
+            Sent::Result(ResultRow { seq, bytes, query: asked.query_id.clone() })
+        };
+        let results = rows.iter().map(result).collect();
+        self.send_page(id, results, &stanza::iq_result(iq, Some(fin)), log);
         Ok(())
     }
 
     /// Up to `max` rows, in the order they were asked for, and whether there are more.
     fn archive_rows(&self, asked: &Asked, max: usize, log: &dyn LogStore) -> (Vec<LogRow>, bool) {
         let mut query = asked.query.clone();
-        let step = max.saturating_add(1).max(64);
         let (mut rows, mut bytes) = (Vec::new(), 0usize);
         loop {
-            let found = self.head.select(log, &query, step);
-            let exhausted = found.len() < step;
+            let found = self.head.select(log, &query, STEP);
+            let exhausted = found.len() < STEP;
             for row in found {
                 query.behind(row.seq);
-                if !asked.selects(&row) {
+                if !asked.selects(&row, &self.config.account) {
                     continue;
                 }
                 bytes = bytes.saturating_add(row.stanza.len());
@@ -189,19 +207,41 @@ impl RelayEngine {
         }
     }
 
-    /// How many rows there are on all pages, where it is known without reading them for each
-    /// page: places are given without gaps.
+    /// How many there are on all pages, for who asks for nothing else: they have to be counted.
     fn archive_count(&self, asked: &Asked, log: &dyn LogStore) -> Option<u64> {
-        let query = asked.on_all_pages();
-        let Query { after, before, start, end, with, .. } = &query;
-        if asked.ids.is_some() || asked.full.is_some() {
+        if asked.max != Some(0) || asked.full.is_some() {
             return None;
         }
-        if start.is_none() && end.is_none() && with.is_none() {
-            let behind = before.unwrap_or(self.head.last().next());
-            return Some(behind.0.saturating_sub(after.next().0));
+        if let Some(ids) = &asked.ids {
+            return Some(ids.len() as u64);
         }
-        (asked.max == Some(0)).then(|| self.head.size(log, &query).count)
+        let query = asked.on_all_pages();
+        let notes = self.notes(&query, log);
+        let size = self.head.size(log, &query);
+        Some(size.count.saturating_sub(notes.len() as u64))
+    }
+
+    /// Those that a query selects and no archive shows, and their bytes.
+    pub(super) fn notes(&self, query: &Query, log: &dyn LogStore) -> Vec<(StanzaSeq, u64)> {
+        let account = &self.config.account;
+        if query.with.as_ref().is_some_and(|with| with != account) {
+            return Vec::new();
+        }
+        let mut query = Query { with: Some(account.clone()), ..query.clone() };
+        let mut notes = Vec::new();
+        loop {
+            let rows = self.head.select(log, &query, STEP);
+            let exhausted = rows.len() < STEP;
+            for row in rows {
+                query.behind(row.seq);
+                if is_note(&row, account) {
+                    notes.push((row.seq, row.stanza.len() as u64));
+                }
+            }
+            if exhausted {
+                return notes;
+            }
+        }
     }
 
     /// XEP-0313 §5
@@ -231,6 +271,12 @@ pub(super) fn result(row: &LogRow, account: &Jid, query_id: &str) -> Option<Elem
 }
 
 fn archive_form() -> Element {
-    let fields = FIELDS.iter().map(|(kind, name)| form::field(kind, name, &[]));
+    let fields = FIELDS.iter().map(|(kind, name)| {
+        let field = form::field(kind, name, &[]);
+        // XEP-0313 §4.1.5: any id may be named (XEP-0122 §3).
+        let open = Element::new(ns::VALIDATE, "open");
+        let any = Element::new(ns::VALIDATE, "validate").with_attr("datatype", "xs:string").with(open);
+        if *name == "ids" { field.with(any) } else { field }
+    });
     Element::new(ns::MAM, "query").with(form::form("form", ns::MAM, fields))
 }

@@ -116,6 +116,8 @@ impl Stream {
         self.told = counters.told;
         self.next = counters.next;
         self.carbons = counters.carbons;
+        self.held = counters.held;
+        self.watches_blocklist = counters.watches_blocklist;
         self.unrequested = counters.unrequested;
         self.requested = counters.requested.map(|at| at.min(now));
         if !counters.available {
@@ -126,6 +128,8 @@ impl Stream {
         let acked = self.window.acked();
         let entries = std::mem::take(&mut self.window).into_numbered();
         self.window = Window::restore(acked, counters.sent, entries);
+        // What was acked since the row was written: one that is behind it changes nothing.
+        let _ = counters.acked.map(|acked| self.window.ack(acked));
     }
 }
 
@@ -136,7 +140,7 @@ fn restored(row: StreamRow, tail: &[LogRow], now: Millis) -> Stream {
     let mut next = row.next;
     let mut entries: Vec<(Handled, Sent)> =
         row.rows.iter().map(|(number, seq)| (*number, Sent::Row(*seq))).collect();
-    let results = row.results.into_iter().map(|(number, seq, query)| (number, Sent::Result(seq, query)));
+    let results = row.results.into_iter().map(|(number, row)| (number, Sent::Result(row)));
     entries.extend(results);
     entries.extend(row.stanzas.into_iter().map(|(number, text)| (number, Sent::Stanza(text))));
     for logged in since() {

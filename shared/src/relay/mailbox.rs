@@ -8,7 +8,7 @@ use crate::delivery::{self, Class, Reader};
 use crate::id::{DeviceId, LinkId, StanzaSeq};
 use crate::jid::{BareJid, Jid};
 use crate::limits::{FRAME_BYTES_MAX, ID_BYTES_MAX};
-use crate::log::{Direction, LogRow, Source};
+use crate::log::{Direction, LogRow, Sending, Source};
 use crate::repeats::{self, Repeats};
 use crate::wire::error::{StanzaError, StreamCondition};
 use crate::wire::stanza::{self, Kind};
@@ -95,15 +95,13 @@ impl RelayEngine {
         let limits = self.config.limits;
         let repeats =
             self.repeats.get_or_insert_with(|| Repeats::load(log, self.head.uncommitted(), now, limits));
-        // To somebody else it is another message, whatever its sender calls it.
-        if let Some(first) = repeats.find(&source, now)
-            && self.head.row(log, first).is_some_and(|row| row.peer == to.bare)
-        {
+        if let Some(first) = repeats.find(&to.bare, &source, now) {
             return self.repeated(id, first, accept, log);
         }
         let seq = self.head.last().next();
         if let Some(repeats) = self.repeats.as_mut() {
-            repeats.remember(seq, now, &source, now);
+            let sending = Sending { seq, at: now, peer: to.bare.clone(), source: source.clone() };
+            repeats.remember(&sending, now);
         }
         let (stream, handled) = (source.stream, source.handled);
         // What is for ourselves needs no other mailbox: it is a second row here.

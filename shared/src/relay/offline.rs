@@ -1,7 +1,7 @@
 //! What waits for a device, as it asks for it (`crate::offline`).
 
 use super::{LogStore, RelayEngine};
-use crate::archive::Query;
+use crate::archive::{Query, Size};
 use crate::id::{DeviceId, StanzaSeq};
 use crate::offline::Summary;
 use crate::wire::error::StanzaError;
@@ -23,15 +23,14 @@ impl RelayEngine {
                 }
             }
             (Some("set"), "received") => {
-                let upto = request.attr("upto").and_then(|upto| upto.parse().ok()).map(StanzaSeq);
+                let upto = request.attr("upto").and_then(StanzaSeq::parse);
                 self.received(id, upto.ok_or(StanzaError::BAD_REQUEST)?)?;
             }
             (Some("set"), "release") => self.hold(id, false),
             _ => return Err(StanzaError::FEATURE_NOT_IMPLEMENTED),
         }
         let summary = self.waiting(id, log);
-        let over = summary.ends.is_none() && request.name == "received";
-        if over {
+        if summary.ends.is_none() {
             self.hold(id, false);
         }
         self.send_stanza(id, &stanza::iq_result(iq, Some(summary.element())), true);
@@ -61,8 +60,16 @@ impl RelayEngine {
 
     fn waiting(&self, id: &DeviceId, log: &dyn LogStore) -> Summary {
         let cursor = self.devices.get(id).map(|device| device.cursor).unwrap_or_default();
-        let size = self.head.size(log, &Query { after: cursor, ..Query::ALL });
-        let ends = (self.head.last() > cursor).then(|| (cursor.next(), self.head.last()));
-        Summary { size, ends }
+        let above = Query { after: cursor, ..Query::ALL };
+        let notes = self.notes(&above, log);
+        let all = self.head.size(log, &above);
+        let bytes: u64 = notes.iter().map(|(_, bytes)| bytes).sum();
+        let size = Size {
+            count: all.count.saturating_sub(notes.len() as u64),
+            bytes: all.bytes.saturating_sub(bytes),
+        };
+        let places = (cursor.next().0..=self.head.last().0).map(StanzaSeq);
+        let ids = places.filter(|seq| notes.binary_search_by_key(seq, |(note, _)| *note).is_err());
+        Summary::of(size, ids)
     }
 }

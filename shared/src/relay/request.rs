@@ -3,6 +3,7 @@
 
 use super::{LogStore, RelayEngine};
 use crate::id::DeviceId;
+use crate::limits::PRESENCE_BYTES_MAX;
 use crate::wire::error::StanzaError;
 use crate::wire::{Element, ns, stanza};
 
@@ -11,8 +12,16 @@ const SERVER_FEATURES: [&str; 7] =
     [ns::DISCO_INFO, ns::DISCO_ITEMS, ns::PING, ns::CARBONS, ns::STANZA_ID, ns::ACCEPTED, ns::BLOCKING];
 
 /// What it says of an account.
-const ACCOUNT_FEATURES: [&str; 7] =
-    [ns::DISCO_INFO, ns::STANZA_ID, ns::CARBONS, ns::MAM, ns::MAM_EXTENDED, ns::OFFLINE, ns::DEVICES];
+const ACCOUNT_FEATURES: [&str; 8] = [
+    ns::DISCO_INFO,
+    ns::STANZA_ID,
+    ns::CARBONS,
+    ns::MAM,
+    ns::MAM_EXTENDED,
+    ns::MAM_GROUPCHAT,
+    ns::OFFLINE,
+    ns::DEVICES,
+];
 /// What only the account itself may ask for, and is answered elsewhere.
 const OWN: [&str; 4] = [ns::MAM, ns::OFFLINE, ns::DEVICES, ns::BLOCKING];
 
@@ -25,7 +34,7 @@ impl RelayEngine {
         let mut children = iq.children();
         let reply = match (kind, iq.attr("id"), children.next(), children.next()) {
             ("get" | "set", Some(_), Some(child), None) if OWN.contains(&child.ns.as_str()) => {
-                let answered = self.is_own(iq).and_then(|()| match child.ns.as_str() {
+                let answered = self.for_this_account(iq).and_then(|()| match child.ns.as_str() {
                     ns::MAM => self.archive(id, iq, child, log),
                     ns::OFFLINE => self.offline(id, iq, child, log),
                     ns::BLOCKING => self.blocking(id, iq, child),
@@ -45,13 +54,13 @@ impl RelayEngine {
         }
     }
 
-    /// Whether a request is for this account.
-    fn is_own(&self, iq: &Element) -> Result<(), StanzaError> {
+    /// An error unless a request is for this account.
+    fn for_this_account(&self, iq: &Element) -> Result<(), StanzaError> {
         match stanza::address(iq, "to")? {
             Some(to) if to.bare.domain() != self.config.account.domain() => {
                 Err(StanzaError::REMOTE_SERVER_NOT_FOUND)
             }
-            Some(to) if to != self.config.account.clone().into() => Err(StanzaError::SERVICE_UNAVAILABLE),
+            Some(to) if to != self.config.account.clone().into() => Err(StanzaError::FORBIDDEN),
             _ => Ok(()),
         }
     }
@@ -116,11 +125,15 @@ impl RelayEngine {
             }
             return;
         }
+        let frame = presence.to_frame();
+        if frame.len() > PRESENCE_BYTES_MAX {
+            return self.refuse(id, presence, StanzaError::POLICY_VIOLATION);
+        }
         let available = kind.is_none();
         let first = {
             let Some(stream) = self.stream_mut(id) else { return };
             let first = available && stream.presence.is_none();
-            stream.presence = available.then(|| presence.to_frame());
+            stream.presence = available.then_some(frame);
             first
         };
         self.put_device(id);

@@ -60,9 +60,9 @@ pub struct StreamRow {
     pub sent_max: Handled,
     /// Log rows sent and not acked, with their numbers.
     pub rows: Vec<(Handled, StanzaSeq)>,
-    /// Log rows sent as answers to queries of these ids and not acked, with their numbers.
+    /// Log rows sent as answers to queries and not acked, with their numbers.
     #[serde(default)]
-    pub results: Vec<(Handled, StanzaSeq, String)>,
+    pub results: Vec<(Handled, ResultRow)>,
     /// Other stanzas sent and not acked, with their numbers.
     pub stanzas: Vec<(Handled, String)>,
     /// Log rows above this place may say more about this stream than this row does.
@@ -81,6 +81,17 @@ pub struct StreamRow {
     pub watches_blocklist: bool,
     /// It has sent available presence, this one.
     pub presence: Option<String>,
+}
+
+/// A log row as the answer to a query.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ResultRow {
+    /// The row.
+    pub seq: StanzaSeq,
+    /// Its bytes.
+    pub bytes: u64,
+    /// What the query calls itself.
+    pub query: String,
 }
 
 /// What a load need not fold from the log.

@@ -189,9 +189,12 @@ impl RelayEngine {
         let Some(stream) = self.stream_mut(id) else { return };
         let carbons = stream.carbons;
         let again: Vec<Option<Sent>> = stream.window.unacked().map(|sent| sent.cloned()).collect();
+        let cursor = self.devices.get(id).map(|device| device.cursor).unwrap_or_default();
+        // What it has receipted otherwise (`crate::offline`) it has.
+        let had = |sent: &Sent| matches!(sent, Sent::Row(seq) if *seq <= cursor);
         let mut frames: Vec<String> = again
             .into_iter()
-            .map(|sent| sent.and_then(|sent| self.frame_of(id, sent, carbons, log)))
+            .map(|sent| sent.filter(|sent| !had(sent)).and_then(|sent| self.frame_of(id, sent, carbons, log)))
             .map(|frame| frame.unwrap_or_else(|| in_its_place().to_frame()))
             .collect();
         if bad::is(Bug::ReorderedOnResume) {

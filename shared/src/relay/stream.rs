@@ -7,7 +7,7 @@
 //! written before the frames leave.
 
 use super::archive;
-use super::rows::{DeviceRow, Op, StreamRow};
+use super::rows::{DeviceRow, Op, ResultRow, StreamRow};
 use super::{Counters, Effect, LogStore, RelayEngine};
 use crate::bad::{self, Bug};
 use crate::delivery::{self, Reader};
@@ -34,8 +34,8 @@ pub(super) struct Device {
 pub(super) enum Sent {
     /// A row of the log, as the queue of the device.
     Row(StanzaSeq),
-    /// A row of the log, as the answer to a query of this id.
-    Result(StanzaSeq, String),
+    /// A row of the log, as the answer to a query.
+    Result(ResultRow),
     /// Anything else.
     Stanza(String),
 }
@@ -127,11 +127,14 @@ impl Stream {
             sent: self.window.sent(),
             next: self.next,
             unrequested: self.unrequested,
+            acked: Some(self.window.acked()),
             requested: self.requested,
             managed: self.managed,
             stream: self.no,
             carbons: self.carbons,
             available: self.presence.is_some(),
+            held: self.held,
+            watches_blocklist: self.watches_blocklist,
         }
     }
 
@@ -147,11 +150,16 @@ impl Stream {
     /// Whether more has piled up for the device than it will be given without acking any of it.
     /// Whoever asks and does not take the answers would otherwise fill the stream's row.
     pub(super) fn is_behind(&self, limits: &Limits) -> bool {
-        let kept = self.window.entries().map(|(_, sent)| match sent {
-            Sent::Row(_) => 0,
-            Sent::Result(_, text) | Sent::Stanza(text) => text.len(),
-        });
-        let much = self.owes_acks(limits) || kept.sum::<usize>() >= limits.kept_bytes_max;
+        let (mut kept, mut paged) = (0usize, 0u64);
+        for (_, sent) in self.window.entries() {
+            match sent {
+                Sent::Row(_) => {}
+                Sent::Result(row) => paged = paged.saturating_add(row.bytes),
+                Sent::Stanza(text) => kept = kept.saturating_add(text.len()),
+            }
+        }
+        let much =
+            self.owes_acks(limits) || kept >= limits.kept_bytes_max || paged >= limits.unacked_page_bytes_max;
         much && !bad::is(Bug::AnswersPileUp)
     }
 
@@ -163,7 +171,7 @@ impl Stream {
     pub(super) fn confirmed(&self) -> StanzaSeq {
         let first = self.window.entries().find_map(|(_, sent)| match sent {
             Sent::Row(seq) => Some(*seq),
-            Sent::Result(..) | Sent::Stanza(_) => None,
+            Sent::Result(_) | Sent::Stanza(_) => None,
         });
         let first = first.filter(|_| !bad::is(Bug::CursorMovedOnSend));
         StanzaSeq(first.unwrap_or(self.next).0.saturating_sub(1))
@@ -174,7 +182,7 @@ impl Stream {
         for (number, sent) in self.window.entries() {
             match sent {
                 Sent::Row(seq) => rows.push((number, *seq)),
-                Sent::Result(seq, query) => results.push((number, *seq, query.clone())),
+                Sent::Result(row) => results.push((number, row.clone())),
                 Sent::Stanza(text) => stanzas.push((number, text.clone())),
             }
         }
@@ -239,6 +247,8 @@ impl RelayEngine {
             .ack(h)
             .map_err(|fault| StreamCondition::HandledCountTooHigh(fault.handled.0, fault.sent.0))?;
         stream.requested = None;
+        // What was acked unasked need not be asked for.
+        stream.unrequested = stream.unrequested.min(stream.window.outstanding());
         // Who has nothing new to say is not asked again and again: it may have lost count.
         let limits = self.config.limits;
         stream.ask_from = if h == before { self.now.plus(limits.ack_timeout_ms) } else { self.now };
@@ -348,6 +358,8 @@ impl RelayEngine {
             return;
         }
         let frame = element.to_frame();
+        // An answer to a request that is mostly its own `id` is not worth more than all others.
+        let keep = keep && frame.len() <= limits.kept_bytes_max;
         if stream.managed {
             let number =
                 if keep { stream.window.push(Sent::Stanza(frame.clone())) } else { stream.window.skip() };
@@ -421,9 +433,9 @@ impl RelayEngine {
         let account = &self.config.account;
         match sent {
             Sent::Stanza(text) => Some(text),
-            Sent::Result(seq, query) => {
-                let row = self.head.row(log, seq)?;
-                Some(archive::result(&row, &account.with_resource(id.as_str()), &query)?.to_frame())
+            Sent::Result(result) => {
+                let row = self.head.row(log, result.seq)?;
+                Some(archive::result(&row, &account.with_resource(id.as_str()), &result.query)?.to_frame())
             }
             Sent::Row(seq) => {
                 let row = self.head.row(log, seq)?;

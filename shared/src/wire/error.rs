@@ -93,6 +93,8 @@ impl StanzaError {
     pub const CONFLICT: Self = Self("cancel", "conflict");
     /// Nobody here does that.
     pub const FEATURE_NOT_IMPLEMENTED: Self = Self("cancel", "feature-not-implemented");
+    /// It is somebody else's.
+    pub const FORBIDDEN: Self = Self("auth", "forbidden");
     /// No such thing.
     pub const ITEM_NOT_FOUND: Self = Self("cancel", "item-not-found");
     /// The address cannot exist.

@@ -46,6 +46,8 @@ pub const DISCO_ITEMS: &str = "http://jabber.org/protocol/disco#items";
 pub const PING: &str = "urn:xmpp:ping";
 /// XEP-0004
 pub const DATA_FORMS: &str = "jabber:x:data";
+/// XEP-0122
+pub const VALIDATE: &str = "http://jabber.org/protocol/xdata-validate";
 /// XEP-0059
 pub const RSM: &str = "http://jabber.org/protocol/rsm";
 /// XEP-0191
@@ -56,6 +58,8 @@ pub const BLOCKING_ERRORS: &str = "urn:xmpp:blocking:errors";
 pub const MAM: &str = "urn:xmpp:mam:2";
 /// XEP-0313 §8
 pub const MAM_EXTENDED: &str = "urn:xmpp:mam:2#extended";
+/// XEP-0313 §8
+pub const MAM_GROUPCHAT: &str = "urn:xmpp:mam:2#groupchat-field";
 /// RFC 6121 §2
 pub const ROSTER: &str = "jabber:iq:roster";
 /// Ours: the account's devices (`crate::relay::devices`).

@@ -23,12 +23,9 @@ impl Page {
             return Err(StanzaError::FEATURE_NOT_IMPLEMENTED);
         }
         let text = |name| set.child(ns::RSM, name).map(Element::text);
-        let max = text("max").map(|max| max.trim().parse().map_err(|_| StanzaError::BAD_REQUEST));
-        Ok(Self {
-            max: max.transpose()?,
-            after: text("after").filter(|after| !after.is_empty()),
-            before: text("before"),
-        })
+        let max = text("max").map(|max| max.trim().parse::<u64>().map_err(|_| StanzaError::BAD_REQUEST));
+        let max = max.transpose()?.map(|max| usize::try_from(max).unwrap_or(usize::MAX));
+        Ok(Self { max, after: text("after").filter(|after| !after.is_empty()), before: text("before") })
     }
 }
 

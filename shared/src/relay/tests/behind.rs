@@ -85,3 +85,22 @@ fn who_types_at_a_device_that_does_not_ack_gives_it_no_more_numbers() {
     bob.drain(&mut world);
     assert_eq!(bob.bodies, ["hello"]);
 }
+
+#[test]
+fn one_stanza_alone_does_not_make_a_row_that_no_store_takes() {
+    let quotes = "\"".repeat(200_000);
+    let request = format!("<iq xmlns='jabber:client' type='get' id='{quotes}'><what/></iq>");
+    let many = "<p:a/>".repeat(4_000);
+    let presence = format!("<presence xmlns='jabber:client' xmlns:p='{}'>{many}</presence>", &quotes[..200]);
+    for stanza in [request, presence] {
+        let mut world = World::new();
+        let mut bob = Device::online(&mut world, "b", "phone");
+        bob.acks = false;
+        bob.send(&mut world, &stanza);
+        let refused = bob.last_stanza().contains("type='error'") || !bob.connected(&world);
+        assert!(refused, "{:.300}", bob.last_stanza());
+        let row = &world.disk(&jid("b")).rows.devices[&DeviceId::from("phone")];
+        let bytes = format!("{row:?}").len();
+        assert!(bytes < 300_000, "{bytes}");
+    }
+}

@@ -174,3 +174,19 @@ fn what_was_out_of_time_by_a_clock_that_was_ahead_is_remembered_when_it_is_set_b
     let sent = world.disk(&jid("a")).rows.log.values().filter(|row| row.source.is_some()).count();
     assert_eq!(sent, 2, "the second \"one\" is the first");
 }
+
+#[test]
+fn a_bare_id_from_a_clock_that_was_ahead_swallows_no_message() {
+    let mut world = World::new();
+    let mut alice = Device::online(&mut world, "a", "phone");
+    let ok = "<message xmlns='jabber:client' to='b@d' id='1'><body>ok</body></message>";
+    alice.send(&mut world, ok);
+    world.set_back(24 * HOUR);
+    world.input(&jid("a"), Input::LinkDown(alice.link));
+    world.pass(20 * HOUR);
+    alice.authenticate(&mut world);
+    alice.bind(&mut world);
+    alice.send(&mut world, ok);
+    let sent = world.disk(&jid("a")).rows.log.values().filter(|row| row.source.is_some()).count();
+    assert_eq!(sent, 2, "20 hours later it is another \"ok\"");
+}

@@ -3,7 +3,7 @@
 use super::world::{Device, World, jid};
 use crate::id::{DeviceId, StanzaSeq};
 use crate::limits::Limits;
-use crate::offline::digest;
+use crate::offline::Digest;
 use crate::relay::Input;
 use crate::wire::{Element, ns};
 
@@ -48,6 +48,12 @@ fn received(world: &mut World, device: &mut Device, upto: u64) -> Element {
     ask(world, device, "set", &format!("<received xmlns='urn:counterfoil:offline:0' upto='{upto}'/>"))
 }
 
+fn digest(ids: &[u64]) -> String {
+    let mut digest = Digest::default();
+    ids.iter().for_each(|id| digest.add(StanzaSeq(*id)));
+    digest.text()
+}
+
 fn cursor(world: &mut World) -> StanzaSeq {
     world.disk(&jid("b")).rows.devices[&DeviceId::from("phone")].cursor
 }
@@ -70,7 +76,7 @@ fn what_waits_is_told_taken_in_pages_checked_and_confirmed_in_one_piece() {
         ids.extend(page);
     }
     assert_eq!(sizes, [10, 10, 10, 5]);
-    assert_eq!(told.attr("digest"), Some(digest(ids.iter().copied().map(StanzaSeq)).as_str()));
+    assert_eq!(told.attr("digest"), Some(digest(&ids).as_str()));
     assert_eq!(cursor(&mut world), StanzaSeq(0), "nothing is confirmed yet");
     let after = received(&mut world, &mut bob, 35);
     assert_eq!(summary(&after), (0, None, None));
@@ -191,4 +197,62 @@ fn a_receipt_is_answered_when_it_is_on_disk() {
     bob.drain(&mut world);
     assert_eq!(bob.stanzas.last().unwrap().attr("id"), Some("late"));
     assert_eq!(cursor(&mut world), StanzaSeq(3));
+}
+
+#[test]
+fn a_device_without_acks_is_held_while_its_mailbox_sleeps() {
+    let (mut world, _, mut bob) = waiting(20);
+    bob.authenticate(&mut world);
+    let bind = "<iq xmlns='jabber:client' type='set' id='b'>\
+        <bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>phone</resource></bind></iq>";
+    bob.say(&mut world, bind);
+    let say = |request: &str| format!("<iq xmlns='jabber:client' type='set' id='i'>{request}</iq>");
+    bob.say(&mut world, &say(SUMMARY).replace("'set'", "'get'"));
+    bob.say(&mut world, "<presence xmlns='jabber:client'/>");
+    world.hibernate(&jid("b"));
+    bob.say(&mut world, &say("<received xmlns='urn:counterfoil:offline:0' upto='10'/>"));
+    assert!(bob.bodies.is_empty());
+    assert_eq!(cursor(&mut world), StanzaSeq(10), "and no further");
+}
+
+#[test]
+fn what_was_receipted_does_not_come_again_when_the_stream_is_resumed() {
+    let (mut world, mut alice, mut bob) = waiting(0);
+    bob.send(&mut world, "<presence xmlns='jabber:client'/>");
+    bob.acks = false;
+    for n in 1..=3 {
+        alice.message(&mut world, "b@d", &n.to_string());
+    }
+    // What came by itself is lost with the connection; it had been held, and asked in time.
+    world.sent.remove(&bob.link);
+    let had = bob.handled;
+    ask(&mut world, &mut bob, "get", SUMMARY);
+    page(&mut world, &mut bob, 0);
+    received(&mut world, &mut bob, 3);
+    world.input(&jid("b"), Input::LinkDown(bob.link));
+    bob.handled = had;
+    assert!(bob.resume(&mut world));
+    assert!(bob.bodies.is_empty(), "{:?}", bob.bodies);
+}
+
+#[test]
+fn nothing_is_held_when_nothing_waits() {
+    let (mut world, mut alice, mut bob) = waiting(0);
+    assert_eq!(summary(&ask(&mut world, &mut bob, "get", SUMMARY)), (0, None, None));
+    bob.send(&mut world, "<presence xmlns='jabber:client'/>");
+    alice.message(&mut world, "b@d", "live");
+    bob.drain(&mut world);
+    assert_eq!(bob.bodies, ["live"]);
+}
+
+#[test]
+fn a_note_to_oneself_waits_once() {
+    let (mut world, _, mut bob) = waiting(2);
+    let mut laptop = Device::online(&mut world, "b", "laptop");
+    laptop.message(&mut world, "b@d", "a note");
+    let told = ask(&mut world, &mut bob, "get", SUMMARY);
+    assert_eq!(summary(&told), (3, Some("1"), Some("4")));
+    let ids = page(&mut world, &mut bob, 0);
+    assert_eq!(ids, [1, 2, 4]);
+    assert_eq!(told.child(ns::OFFLINE, "summary").unwrap().attr("digest"), Some(digest(&ids).as_str()));
 }

@@ -41,6 +41,9 @@ pub fn bound() -> LinkState {
         stream: 1,
         carbons: false,
         available: false,
+        acked: None,
+        held: false,
+        watches_blocklist: false,
     };
     LinkState {
         phase: Phase::Bound("phone".into()),
