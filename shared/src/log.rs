@@ -216,35 +216,49 @@ impl Head {
     }
 }
 
+/// Rows for tests.
 #[cfg(test)]
-mod tests {
+pub(crate) mod example {
     use super::*;
 
-    struct Rows(Vec<LogRow>);
-
-    impl LogStore for Rows {
-        fn received(&self, peer: &BareJid, places: &[StanzaSeq]) -> Vec<StanzaSeq> {
-            self.0.iter().filter(|row| row.came_from(peer, places)).map(|row| row.peer_seq).collect()
+    /// How an own message came.
+    pub(crate) fn source(device: &str, origin: Option<&str>, id: &str, digest: u64) -> Source {
+        Source {
+            device: device.into(),
+            stream: 1,
+            handled: Handled(1),
+            origin: origin.map(Into::into),
+            id: Some(id.to_owned()),
+            digest,
+            accept: false,
         }
+    }
 
-        fn select(&self, query: &Query, limit: usize) -> Vec<LogRow> {
-            let rows = || self.0.iter().filter(|row| query.selects(row));
-            let newest = || rows().rev().take(limit).cloned().collect();
-            if query.newest_first { newest() } else { rows().take(limit).cloned().collect() }
+    /// An own message to `b@d`, from `phone`, with the origin-id `o` and its place.
+    pub(crate) fn row(seq: u64) -> LogRow {
+        LogRow {
+            seq: StanzaSeq(seq),
+            at: Millis(seq * 1000),
+            direction: Direction::Out,
+            peer: BareJid::parse("b@d").unwrap(),
+            peer_seq: StanzaSeq(0),
+            source: Some(source("phone", Some(&format!("o{seq}")), "1", seq)),
+            sent: Vec::new(),
+            transferred: StanzaSeq(0),
+            stanza: String::new(),
         }
+    }
+}
 
-        fn size(&self, query: &Query) -> Size {
-            Size::of(self.0.iter().filter(|row| query.selects(row)))
-        }
+#[cfg(test)]
+mod tests {
+    use super::example::row;
+    use super::*;
+    use crate::memory::MailboxStore;
 
-        fn page(&self, after: StanzaSeq, limit: usize) -> Vec<LogRow> {
-            self.0.iter().filter(|row| row.seq > after).take(limit).cloned().collect()
-        }
-
-        fn sources(&self, since: Millis, limit: usize) -> Vec<Sending> {
-            let newest = self.0.iter().rev().filter(|row| row.at >= since);
-            newest.filter_map(Sending::of).take(limit).collect()
-        }
+    fn stored(places: impl IntoIterator<Item = u64>) -> MailboxStore {
+        let log = places.into_iter().map(|seq| (StanzaSeq(seq), row(seq))).collect();
+        MailboxStore { log, ..Default::default() }
     }
 
     /// A store that nobody may ask.
@@ -272,35 +286,9 @@ mod tests {
         }
     }
 
-    fn source(device: &str, origin: Option<&str>, id: &str, digest: u64) -> Source {
-        Source {
-            device: device.into(),
-            stream: 1,
-            handled: Handled(1),
-            origin: origin.map(Into::into),
-            id: Some(id.to_owned()),
-            digest,
-            accept: false,
-        }
-    }
-
-    fn row(seq: u64) -> LogRow {
-        LogRow {
-            seq: StanzaSeq(seq),
-            at: Millis(seq * 1000),
-            direction: Direction::Out,
-            peer: BareJid::parse("b@d").unwrap(),
-            peer_seq: StanzaSeq(0),
-            source: Some(source("phone", Some(&format!("o{seq}")), "1", seq)),
-            sent: Vec::new(),
-            transferred: StanzaSeq(0),
-            stanza: String::new(),
-        }
-    }
-
     #[test]
     fn a_page_runs_from_the_store_into_what_is_not_committed() {
-        let store = Rows((1..=3).map(row).collect());
+        let store = stored(1..=3);
         let mut head = Head::at(StanzaSeq(3));
         head.append(row(4));
         head.append(row(5));
@@ -313,7 +301,7 @@ mod tests {
         assert_eq!(places(5, 10), [0; 0]);
         let mut later = Head::at(StanzaSeq(3));
         later.append(row(4));
-        let store = Rows((1..=4).map(row).collect());
+        let store = stored(1..=4);
         assert_eq!(later.page(&store, StanzaSeq(0), 10).len(), 4, "a row in both is read once");
         later.committed(StanzaSeq(4));
         assert_eq!(later.page(&store, StanzaSeq(0), 10).len(), 4);
@@ -328,8 +316,8 @@ mod tests {
         let places = |store: &dyn LogStore, after| -> Vec<u64> {
             head.page(store, StanzaSeq(after), 10).iter().map(|row| row.seq.0).collect()
         };
-        assert_eq!(places(&Rows(Vec::new()), 0), [3]);
-        assert_eq!(places(&Rows((1..=2).map(row).collect()), 0), [1, 2, 3]);
+        assert_eq!(places(&stored([]), 0), [3]);
+        assert_eq!(places(&stored(1..=2), 0), [1, 2, 3]);
         assert_eq!(places(&Unreadable, 2), [3], "and is not asked for what it cannot have");
     }
 
@@ -351,7 +339,7 @@ mod tests {
 
     #[test]
     fn a_query_reads_on_from_the_store_into_what_is_not_committed_both_ways() {
-        let store = Rows((1..=4).map(row).collect());
+        let store = stored(1..=4);
         let mut head = Head::at(StanzaSeq(3));
         (4..=6).for_each(|seq| head.append(row(seq)));
         let places = |query: &Query, limit| -> Vec<u64> {

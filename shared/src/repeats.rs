@@ -128,35 +128,8 @@ pub fn payload_digest(to: &Jid, stanza: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::{Direction, LogRow};
+    use crate::log::example::{row, source};
     use crate::memory::MailboxStore;
-    use crate::sm::Handled;
-
-    fn source(device: &str, origin: Option<&str>, id: &str, digest: u64) -> Source {
-        Source {
-            device: device.into(),
-            stream: 1,
-            handled: Handled(1),
-            origin: origin.map(Into::into),
-            id: Some(id.to_owned()),
-            digest,
-            accept: false,
-        }
-    }
-
-    fn row(seq: u64) -> LogRow {
-        LogRow {
-            seq: StanzaSeq(seq),
-            at: Millis(seq * 1000),
-            direction: Direction::Out,
-            peer: BareJid::parse("b@d").unwrap(),
-            peer_seq: StanzaSeq(0),
-            source: Some(source("phone", Some(&format!("o{seq}")), "1", seq)),
-            sent: Vec::new(),
-            transferred: StanzaSeq(0),
-            stanza: String::new(),
-        }
-    }
 
     fn find(repeats: &Repeats, source: &Source, now: Millis) -> Option<StanzaSeq> {
         repeats.find(&BareJid::parse("b@d").unwrap(), source, now)

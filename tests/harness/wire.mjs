@@ -82,6 +82,13 @@ export class Wire {
     return answer;
   }
 
+  /** Creates an account that no other test has; answers its name. */
+  static async registered(relay, name) {
+    const user = someone(name);
+    await Wire.register(relay, user);
+    return user;
+  }
+
   /** `<open/>` there and back, and the features. */
   async open() {
     this.send(`<open xmlns='${NS.framing}' to='${DOMAIN}' version='1.0'/>`);

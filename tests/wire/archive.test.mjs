@@ -4,17 +4,13 @@ import { randomUUID } from "node:crypto";
 import { after, afterEach, before, describe, test } from "node:test";
 import { everything, finOf, page, pages, query, resultsOf } from "../harness/archive.mjs";
 import { sharedRelay } from "../harness/relay.mjs";
-import { Wire, bare, someone } from "../harness/wire.mjs";
+import { Wire, bare } from "../harness/wire.mjs";
 import { NS } from "../harness/xml.mjs";
 
 const shared = sharedRelay({ before, after, afterEach });
 const login = (user, options) => Wire.login(shared.relay, user, options);
 
-async function registered(name) {
-  const user = someone(name);
-  await Wire.register(shared.relay, user);
-  return user;
-}
+const registered = (name) => Wire.registered(shared.relay, name);
 
 /** Alice and Bob have written `count` messages to each other in turns. */
 async function talked(count) {

@@ -2,17 +2,13 @@
 import assert from "node:assert/strict";
 import { after, afterEach, before, describe, test } from "node:test";
 import { sharedRelay } from "../harness/relay.mjs";
-import { Wire, bare, someone } from "../harness/wire.mjs";
+import { Wire, bare } from "../harness/wire.mjs";
 import { NS } from "../harness/xml.mjs";
 
 const shared = sharedRelay({ before, after, afterEach });
 const login = (user, options) => Wire.login(shared.relay, user, options);
 
-async function registered(name) {
-  const user = someone(name);
-  await Wire.register(shared.relay, user);
-  return user;
-}
+const registered = (name) => Wire.registered(shared.relay, name);
 
 async function devices(wire) {
   const answer = await wire.iq("get", `<devices xmlns='${NS.devices}'/>`);

@@ -4,18 +4,14 @@ import { createHash } from "node:crypto";
 import { after, afterEach, before, describe, test } from "node:test";
 import { pages } from "../harness/archive.mjs";
 import { sharedRelay } from "../harness/relay.mjs";
-import { Wire, bare, someone } from "../harness/wire.mjs";
+import { Wire, bare } from "../harness/wire.mjs";
 import { NS } from "../harness/xml.mjs";
 
 const shared = sharedRelay({ before, after, afterEach });
 const login = (user, options) => Wire.login(shared.relay, user, options);
 const numbered = (count) => Array.from({ length: count }, (_, i) => `message ${i + 1}`);
 
-async function registered(name) {
-  const user = someone(name);
-  await Wire.register(shared.relay, user);
-  return user;
-}
+const registered = (name) => Wire.registered(shared.relay, name);
 
 /** Alice has written to Bob, whose phone is away and has confirmed nothing of it. */
 async function written(count) {

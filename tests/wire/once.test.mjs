@@ -5,7 +5,7 @@ import { after, afterEach, before, describe, test } from "node:test";
 import { Ledger } from "../harness/ledger.mjs";
 import { sharedRelay } from "../harness/relay.mjs";
 import { sleep } from "../harness/wait.mjs";
-import { Wire, bare, someone } from "../harness/wire.mjs";
+import { Wire, bare } from "../harness/wire.mjs";
 import { NS } from "../harness/xml.mjs";
 
 const shared = sharedRelay({ before, after, afterEach });
@@ -14,11 +14,7 @@ const REQUEST = `<request xmlns='${NS.receipts}'/>`;
 const login = (user, options) => Wire.login(shared.relay, user, options);
 const numbered = (count) => Array.from({ length: count }, (_, i) => `message ${i + 1}`);
 
-async function registered(name) {
-  const user = someone(name);
-  await Wire.register(shared.relay, user);
-  return user;
-}
+const registered = (name) => Wire.registered(shared.relay, name);
 
 async function pair() {
   return [await login(await registered("alice")), await login(await registered("bob"))];

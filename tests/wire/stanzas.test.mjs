@@ -8,11 +8,7 @@ import { NS } from "../harness/xml.mjs";
 const shared = sharedRelay({ before, after, afterEach });
 const login = (user, options) => Wire.login(shared.relay, user, options);
 
-async function registered(name) {
-  const user = someone(name);
-  await Wire.register(shared.relay, user);
-  return user;
-}
+const registered = (name) => Wire.registered(shared.relay, name);
 
 async function pair() {
   return [await login(await registered("alice")), await login(await registered("bob"))];
