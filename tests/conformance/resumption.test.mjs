@@ -1,121 +1,22 @@
-// XEP-0198: counting, asking, resuming; and what survives a crash of the relay.
+// XEP-0198 §5: who may resume which session, from where, how often, and what becomes of the others.
 import assert from "node:assert/strict";
-import { after, afterEach, before, describe, test } from "node:test";
-import { sharedRelay } from "../harness/relay.mjs";
-import { sleep, until, within } from "../harness/wait.mjs";
-import { Wire, bare, someone } from "../harness/wire.mjs";
+import { after, afterEach, before, describe } from "node:test";
+import { Scram } from "../harness/scram.mjs";
+import { until, within } from "../harness/wait.mjs";
+import { Wire, bare, passwordOf } from "../harness/wire.mjs";
+import { DOMAIN } from "../harness/env.mjs";
 import { NS } from "../harness/xml.mjs";
+import {
+  AVAILABLE, WIDTH, assertFailed, assertResumable, caughtUp, endsWith, isError, isSm, numbered, scenarios, sm,
+} from "./stage.mjs";
 
-const shared = sharedRelay({ before, after, afterEach });
-const numbered = (count, word = "message") => Array.from({ length: count }, (_, i) => `${word} ${i + 1}`);
+const scenario = scenarios({ before, after, afterEach });
+const resume = (previd, h) => sm("resume", `previd='${previd}' h='${h}'`);
+const isVerdict = (frame) => ["resumed", "failed"].includes(frame.name) || isError(frame);
 
-async function pair(options = {}) {
-  const people = [];
-  for (const name of ["alice", "bob"]) {
-    const user = someone(name);
-    await Wire.register(shared.relay, user);
-    people.push(await Wire.login(shared.relay, user, options[name]));
-  }
-  return people;
-}
-
-const again = (wire) => Wire.login(shared.relay, wire.user, { resume: true });
-
-describe("stream management", () => {
-  test("is offered, and <enabled/> carries an id and at most ten minutes", async () => {
-    const [alice] = await pair({ alice: { sm: false } });
-    assert(alice.features.get("sm", NS.sm), alice.features.xml);
-    const enabled = await alice.enable();
-    assert(enabled.attrs.id.length >= 16, enabled.xml);
-    assert(["true", "1"].includes(enabled.attrs.resume), enabled.xml);
-    assert(Number(enabled.attrs.max) > 0 && Number(enabled.attrs.max) <= 600, enabled.xml);
-  });
-
-  test("is refused before a resource is bound", async () => {
-    const user = someone("early");
-    await Wire.register(shared.relay, user);
-    const wire = await Wire.login(shared.relay, user, { resume: true });
-    wire.send(`<enable xmlns='${NS.sm}' resume='true'/>`);
-    const failed = await wire.expect((frame) => frame.is("failed", NS.sm));
-    assert.equal(failed.condition, "unexpected-request", failed.xml);
-  });
-
-  test("is refused a second time on one stream", async () => {
-    const [alice] = await pair();
-    alice.send(`<enable xmlns='${NS.sm}' resume='true'/>`);
-    const answer = await alice.expect((frame) => frame.is("failed", NS.sm) || frame.is("error", NS.streams));
-    assert.match(answer.xml, /unexpected-request|policy-violation|unsupported-stanza-type/);
-  });
-
-  test("counts stanzas and nothing else", async () => {
-    const [alice, bob] = await pair();
-    alice.message(bare(bob.user), "one");
-    alice.send("<presence xmlns='jabber:client'/>");
-    alice.send(`<r xmlns='${NS.sm}'/>`);
-    alice.ack();
-    assert.equal(await alice.ask(), alice.sent);
-    alice.message(bare(bob.user), "two");
-    assert.equal(await alice.ask(), alice.sent);
-  });
-
-  test("is asked for by the relay after five stanzas at the latest", async () => {
-    const [alice, bob] = await pair({ bob: { answers: false } });
-    await bob.settle();
-    bob.ack();
-    bob.drop();
-    for (const body of numbered(5)) alice.message(bare(bob.user), body);
-    await bob.expectMessage("message 5");
-    await bob.expect((frame) => frame.is("r", NS.sm), "<r/>", 2_000);
-  });
-
-  test("is asked for by the relay when a lone stanza stays unacknowledged", async () => {
-    const [alice, bob] = await pair({ bob: { answers: false } });
-    await bob.settle();
-    bob.ack();
-    bob.drop();
-    alice.message(bare(bob.user), "lone");
-    await bob.expectMessage("lone");
-    await bob.expect((frame) => frame.is("r", NS.sm), "<r/>", 3_000);
-  });
-
-  test("ends the link of a device that does not answer, and keeps its session", { timeout: 40_000 }, async () => {
-    const [alice, bob] = await pair({ bob: { answers: false } });
-    alice.message(bare(bob.user), "unanswered");
-    const error = await bob.expect((frame) => frame.is("error", NS.streams), "connection-timeout", 20_000);
-    assert.equal(error.condition, "connection-timeout");
-    await within(10_000, "the socket to close", bob.closed);
-    const back = await again(bob);
-    assert.equal((await back.resume(bob, 0)).name, "resumed");
-    await back.expectMessage("unanswered");
-  });
-
-  test("ends the stream with handled-count-too-high when an ack claims more than was sent", async () => {
-    const [alice] = await pair();
-    await alice.settle();
-    alice.ack(1_000_000);
-    const error = await alice.expect((frame) => frame.is("error", NS.streams));
-    assert.equal(error.condition, "undefined-condition", error.xml);
-    const detail = error.get("handled-count-too-high", NS.sm);
-    assert.equal(detail?.attrs.h, "1000000", error.xml);
-    assert(Number(detail.attrs["send-count"]) < 1_000, error.xml);
-    await within(15_000, "the socket to close", alice.closed);
-  });
-
-  for (const h of ["-1", "4294967296", "x", ""]) {
-    test(`survives an ack with h='${h}'`, async () => {
-      const [alice, bob] = await pair();
-      alice.send(`<a xmlns='${NS.sm}' h='${h}'/>`);
-      await alice.expect((frame) => frame.is("error", NS.streams));
-      bob.message(bare(alice.user), "still here?");
-      const back = await Wire.login(shared.relay, alice.user);
-      await back.expectMessage("still here?");
-    });
-  }
-});
-
-describe("a session", () => {
-  test("goes on after its socket vanished: each side sends again exactly what the other lacks", async () => {
-    const [alice, bob] = await pair({ bob: { answers: false } });
+describe("a session", { concurrency: WIDTH }, () => {
+  scenario("goes on after its socket vanished: each side sends again exactly what the other lacks", async (stage) => {
+    const [alice, bob] = await stage.pair({ bob: { answers: false } });
     await bob.settle();
     const acked = bob.handled;
     for (const body of numbered(3, "before")) alice.message(bare(bob.user), body);
@@ -126,7 +27,7 @@ describe("a session", () => {
     for (const body of numbered(3, "between")) alice.message(bare(bob.user), body);
     await alice.ask();
 
-    const back = await again(bob);
+    const back = await stage.again(bob);
     const resumed = await back.resume(bob, acked + 1);
     assert.equal(resumed.name, "resumed", resumed.xml);
     assert.equal(resumed.attrs.previd, bob.smId);
@@ -138,51 +39,132 @@ describe("a session", () => {
     await alice.expectMessage("and on it goes");
   });
 
-  test("goes on after the relay was killed", async () => {
-    const [alice, bob] = await pair();
-    for (const body of numbered(10)) alice.message(bare(bob.user), body);
-    await bob.expectMessage("message 10");
-    assert.equal(await alice.ask(), alice.sent);
+  scenario("is taken over by a second connection while the first still stands", async (stage) => {
+    const [alice, bob] = await stage.pair();
     await bob.settle();
-    await shared.relay.kill();
-    await Promise.all([alice.closed, bob.closed]);
-    await shared.relay.restart();
-
-    const [alice2, bob2] = [await again(alice), await again(bob)];
-    const resumed = await alice2.resume(alice);
-    assert.equal(resumed.name, "resumed", resumed.xml);
-    assert.equal(Number(resumed.attrs.h), alice.sent);
-    assert.equal((await bob2.resume(bob)).name, "resumed");
-    alice2.message(bare(bob.user), "after the crash");
-    await bob2.expectMessage("after the crash");
-    await bob2.settle();
-    assert.deepEqual(bob2.bodies, ["after the crash"]);
-  });
-
-  test("is taken over by a second connection while the first still stands", async () => {
-    const [alice, bob] = await pair();
-    await bob.settle();
-    const back = await again(bob);
+    const back = await stage.again(bob);
     assert.equal((await back.resume(bob)).name, "resumed");
-    const error = await bob.expect((frame) => frame.is("error", NS.streams), "conflict");
+    const error = await bob.expect(isError, "conflict");
     assert.equal(error.condition, "conflict");
     await within(15_000, "the old socket to close", bob.closed);
     alice.message(bare(bob.user), "to the new one");
     await back.expectMessage("to the new one");
   });
 
-  test("cannot be resumed after a goodbye", async () => {
-    const [alice] = await pair();
+  scenario("is resumed by <resumed/> with previd and h and nothing else, and no features follow", async (stage) => {
+    const alice = await stage.person("alice");
+    await alice.vanish();
+    const back = await stage.again(alice);
+    const { attrs, children } = await back.resume(alice);
+    assert.deepEqual(Object.keys(attrs).sort(), ["h", "previd", "xmlns"]);
+    assert.deepEqual(children, []);
+    await back.settle();
+    assert(!back.waiting.some((frame) => frame.is("features") || frame.is("open")), "the stream began again");
+  });
+
+  scenario("keeps its address", async (stage) => {
+    const [alice, bob] = await stage.pair();
+    await alice.vanish();
+    const back = await stage.resumed(alice);
+    back.message(bare(bob.user), "still me");
+    assert.equal((await bob.expectMessage("still me")).attrs.from, alice.jid);
+    bob.message(alice.jid, "still you");
+    await back.expectMessage("still you");
+  });
+
+  scenario("is resumed through the lobby too", async (stage) => {
+    const [alice, bob] = await stage.pair();
+    await alice.vanish();
+    const back = await stage.again(alice, { hint: false });
+    assert.equal((await back.resume(alice)).name, "resumed");
+    bob.message(bare(alice.user), "through the front door");
+    await back.expectMessage("through the front door");
+  });
+
+  scenario("outlives another device's coming and going", async (stage) => {
+    const [alice, bob] = await stage.pair({ bob: { resource: "phone" } });
+    await bob.vanish();
+    const laptop = await stage.login(bob.user, { resource: "laptop" });
+    alice.message(bare(bob.user), "to both");
+    await laptop.expectMessage("to both");
+    await laptop.close();
+    const back = await stage.resumed(bob);
+    await back.expectMessage("to both");
+  });
+
+  scenario("is given up for the new one when its device binds again, and loses nothing to it", async (stage) => {
+    const [alice, bob] = await stage.pair({ bob: { resource: "phone" } });
+    await caughtUp(bob);
+    for (const body of numbered(3)) alice.message(bare(bob.user), body);
+    await bob.expectMessage("message 3");
+    await bob.vanish();
+    const back = await stage.login(bob.user, { resource: "phone" });
+    await back.expectMessage("message 3");
+    assert.deepEqual(back.bodies, numbered(3));
+    const late = await stage.again(bob);
+    assertFailed(await late.resume(bob, 0), "item-not-found");
+    await back.settle();
+  });
+
+  scenario("that still has its connection gives way when its device binds again", async (stage) => {
+    const [alice, bob] = await stage.pair({ bob: { resource: "phone" } });
+    const back = await stage.login(bob.user, { resource: "phone" });
+    await endsWith(bob, "conflict");
+    alice.message(bare(bob.user), "to the new one");
+    await back.expectMessage("to the new one");
+  });
+
+  scenario("is resumed ten times, and both counts go on and never begin again", async (stage) => {
+    const [alice, bob] = await stage.pair();
+    let wire = bob;
+    await wire.settle();
+    for (let round = 1; round <= 10; round += 1) {
+      await wire.vanish();
+      const next = await stage.resumed(wire);
+      assert.equal(next.resumedAt, wire.sent, `in round ${round}`);
+      assert.equal(next.smId, bob.smId);
+      wire = next;
+      alice.message(bare(bob.user), `round ${round}`);
+      await wire.expectMessage(`round ${round}`);
+      wire.message(bare(alice.user), `answer ${round}`);
+      await wire.settle();
+      assert.deepEqual(wire.bodies, [`round ${round}`], "something came again");
+    }
+    await alice.expectMessage("answer 10");
+    assert.deepEqual(alice.bodies, numbered(10, "answer"));
+  });
+
+  scenario("asked for by three at once ends with one of them, and all that was written", async (stage) => {
+    const [alice, bob] = await stage.pair();
+    const had = await caughtUp(bob);
+    for (const body of numbered(10)) alice.message(bare(bob.user), body);
+    await bob.expectMessage("message 10");
+    await bob.vanish();
+    const rivals = await Promise.all([stage.again(bob), stage.again(bob), stage.again(bob)]);
+    const answers = await Promise.all(rivals.map((rival) => rival.resume(bob, had)));
+    assert(answers.every((answer) => answer.is("resumed", NS.sm)), answers.map(({ xml }) => xml).join());
+    await until("the others to end", () => rivals.filter((rival) => !rival.isClosed).length === 1);
+    for (const rival of rivals.filter((rival) => rival.isClosed)) assert.equal((await rival.expect(isError)).condition, "conflict");
+    const winner = rivals.find((rival) => !rival.isClosed);
+    alice.message(bare(bob.user), "to the winner");
+    await winner.expectMessage("to the winner");
+    assert.deepEqual(winner.bodies, [...numbered(10), "to the winner"]);
+  });
+});
+
+describe("a session is refused", { concurrency: WIDTH }, () => {
+  scenario("after a goodbye", async (stage) => {
+    const [alice] = await stage.pair();
     await alice.close();
-    const failed = await (await again(alice)).resume(alice, 0);
+    const failed = await (await stage.again(alice)).resume(alice, 0);
     assert.equal(failed.name, "failed");
     assert.equal(failed.condition, "item-not-found");
   });
 
-  test("of somebody else is not found, and is not harmed by the attempt", async () => {
-    const [alice, bob] = await pair();
+  scenario("if it is somebody else's, and is not harmed by the attempt", async (stage) => {
+    const [alice, bob] = await stage.pair();
     await bob.vanish();
-    const thief = await again(alice);
+    const thief = await stage.again(alice);
     const failed = await thief.resume({ ...bob, smId: bob.smId }, 0);
     assert.equal(failed.name, "failed");
     assert.equal(failed.condition, "item-not-found");
@@ -190,14 +172,14 @@ describe("a session", () => {
     await thief.enable();
     thief.message(bare(bob.user), "sorry");
     await thief.ask();
-    const back = await again(bob);
+    const back = await stage.again(bob);
     assert.equal((await back.resume(bob)).name, "resumed");
     await back.expectMessage("sorry");
   });
 
-  test("that never was is not found, and binding goes on on the same stream", async () => {
-    const [alice] = await pair();
-    const wire = await again(alice);
+  scenario("if it never was, and binding goes on on the same stream", async (stage) => {
+    const [alice] = await stage.pair();
+    const wire = await stage.again(alice);
     const failed = await wire.resume({ smId: "no-such-session" }, 0);
     assert.equal(failed.condition, "item-not-found", failed.xml);
     await wire.bind();
@@ -205,67 +187,251 @@ describe("a session", () => {
     await wire.settle();
   });
 
-  test("resumed with more than was sent is refused and not lost", async () => {
-    const [alice, bob] = await pair({ bob: { answers: false } });
+  scenario("resumed with more than was sent, and is not lost", async (stage) => {
+    const [alice, bob] = await stage.pair({ bob: { answers: false } });
     alice.message(bare(bob.user), "kept");
     await bob.expectMessage("kept");
     await bob.vanish();
-    const liar = await again(bob);
+    const liar = await stage.again(bob);
     liar.send(`<resume xmlns='${NS.sm}' h='1000000' previd='${bob.smId}'/>`);
-    const error = await liar.expect((frame) => frame.is("error", NS.streams) || frame.is("failed", NS.sm));
+    const error = await liar.expect((frame) => isError(frame) || isSm("failed")(frame));
     assert.match(error.xml, /handled-count-too-high|item-not-found|undefined-condition/);
     await liar.vanish();
-    const back = await Wire.login(shared.relay, bob.user);
+    const back = await stage.login(bob.user);
     await back.expectMessage("kept");
+  });
+
+  scenario("with more than was sent by the letter of the specification, and can still be resumed", async (stage) => {
+    const [alice, bob] = await stage.pair();
+    const had = await caughtUp(bob);
+    alice.message(bare(bob.user), "kept");
+    await bob.expectMessage("kept");
+    await bob.vanish();
+    const liar = await stage.again(bob);
+    liar.send(resume(bob.smId, had + 2));
+    const error = await endsWith(liar, "undefined-condition");
+    const detail = error.get("handled-count-too-high", NS.sm);
+    assert.deepEqual([detail?.attrs.h, detail?.attrs["send-count"]], [`${had + 2}`, `${had + 1}`], error.xml);
+    const back = await stage.resumed(bob, had);
+    await back.expectMessage("kept");
+  });
+
+  scenario("with more than was sent while its connection stands, which then goes on undisturbed", async (stage) => {
+    const [alice, bob] = await stage.pair();
+    const liar = await stage.again(bob);
+    liar.send(resume(bob.smId, 1_000_000));
+    await endsWith(liar, "undefined-condition");
+    alice.message(bare(bob.user), "undisturbed");
+    await bob.expectMessage("undisturbed");
+  });
+
+  scenario("with less than was acked, and can still be resumed with the truth", async (stage) => {
+    const [alice, bob] = await stage.pair();
+    for (const body of numbered(3)) alice.message(bare(bob.user), body);
+    await bob.expectMessage("message 3");
+    await caughtUp(bob);
+    await bob.vanish();
+    const forgetful = await stage.again(bob);
+    forgetful.send(resume(bob.smId, 0));
+    assert.notEqual((await forgetful.expect(isVerdict)).name, "resumed");
+    const back = await stage.resumed(bob);
+    await back.settle();
+    assert.deepEqual(back.bodies, []);
+  });
+
+  for (const h of ["h='-1'", "h='4294967296'", "h='x'", "h=''", ""]) {
+    scenario(`with ${h || "no h"}, and is not harmed by it`, async (stage) => {
+      const alice = await stage.person("alice");
+      await alice.vanish();
+      const wire = await stage.again(alice);
+      wire.send(sm("resume", `previd='${alice.smId}' ${h}`));
+      assert.notEqual((await wire.expect(isVerdict)).name, "resumed");
+      await assertResumable(stage, alice);
+    });
+  }
+
+  for (const previd of ["", "previd=''", "previd='&#9;'"]) {
+    scenario(`with ${previd || "no previd"}`, async (stage) => {
+      const alice = await stage.person("alice");
+      // A device whose session has no id must not be what an empty id finds.
+      const other = await stage.login(alice.user, { resource: "other", sm: false });
+      other.send(sm("enable"));
+      await other.expect(isSm("enabled"));
+      const wire = await stage.again(alice);
+      wire.send(sm("resume", `h='0' ${previd}`));
+      assertFailed(await wire.expect(isVerdict), "item-not-found");
+      await other.settle();
+    });
+  }
+
+  scenario("in an older namespace, and can still be resumed in this one", async (stage) => {
+    const alice = await stage.person("alice");
+    await alice.vanish();
+    const wire = await stage.again(alice);
+    wire.send(`<resume xmlns='urn:xmpp:sm:2' h='0' previd='${alice.smId}'/>`);
+    assert.notEqual((await wire.expect(isVerdict)).name, "resumed");
+    await assertResumable(stage, alice);
+  });
+
+  scenario("before authentication, and is not harmed by it", async (stage) => {
+    const alice = await stage.person("alice");
+    await alice.vanish();
+    for (const account of [alice.account, undefined]) {
+      const wire = stage.keep(await Wire.connect(stage.relay.url(account)));
+      await wire.open();
+      wire.send(resume(alice.smId, 0));
+      assert.notEqual((await wire.expect(isVerdict)).name, "resumed");
+    }
+    await assertResumable(stage, alice);
+  });
+
+  scenario("once a resource is bound, and the bound stream goes on", async (stage) => {
+    const [alice, bob] = await stage.pair();
+    await alice.vanish();
+    const wire = await stage.login(alice.user, { resource: "another" });
+    wire.send(resume(alice.smId, 0));
+    assertFailed(await wire.expect(isVerdict), "unexpected-request");
+    bob.message(bare(alice.user), "to the bound one");
+    await wire.expectMessage("to the bound one");
+    const back = await stage.resumed(alice);
+    await back.expectMessage("to the bound one");
+  });
+
+  scenario("a second time on the same stream, and the resumed one goes on", async (stage) => {
+    const [alice, bob] = await stage.pair();
+    await alice.vanish();
+    const back = await stage.resumed(alice);
+    back.send(resume(alice.smId, alice.handled));
+    assertFailed(await back.expect(isVerdict), "unexpected-request");
+    bob.message(bare(alice.user), "undisturbed");
+    await back.expectMessage("undisturbed");
+    assert.equal(await back.ask(), back.sent);
   });
 });
 
-describe("what the relay has acknowledged", () => {
-  test("is on its disk: it was killed right after the ack and delivers all the same", async () => {
-    const [alice, bob] = await pair();
-    await bob.vanish();
-    const bodies = numbered(20);
-    for (const body of bodies) alice.message(bare(bob.user), body, { origin: true });
-    assert.equal(await alice.ask(), alice.sent);
-    await shared.relay.kill();
-    await shared.relay.restart();
-    const back = await again(bob);
-    assert.equal((await back.resume(bob)).name, "resumed");
-    await until("all twenty", () => back.bodies.length >= 20);
-    await back.settle();
-    assert.deepEqual(back.bodies, bodies);
+describe("the connection that was left", { concurrency: WIDTH }, () => {
+  /** Alice's old link is stalled with this under way, her session goes on elsewhere, and then it arrives. */
+  async function late(stage, say) {
+    const bob = await stage.person("bob");
+    const alice = await stage.behindProxy(await stage.account("alice"));
+    await alice.settle();
+    const { sent } = alice;
+    alice.proxy.stall();
+    say(alice, bob);
+    const back = await stage.resumed(alice);
+    assert.equal(back.resumedAt, sent, "what had not arrived was counted");
+    Object.assign(back, { sent });
+    alice.proxy.heal();
+    await within(10_000, "the old socket to close", alice.closed);
+    return [bob, back];
+  }
+
+  scenario("delivers nothing any more: what was under way on it is the client's to send again", async (stage) => {
+    const [bob, back] = await late(stage, (alice, bob) => alice.message(bare(bob.user), "on the old one"));
+    back.message(bare(bob.user), "on the new one");
+    await bob.expectMessage("on the new one");
+    assert.equal(await back.ask(), back.sent);
+    assert.deepEqual(bob.bodies, ["on the new one"]);
   });
 
-  test("and what it has not, together, is everything: a kill amid a burst loses and doubles nothing", async () => {
-    const [alice, bob] = await pair();
-    const bodies = numbered(60);
-    const burst = (async () => {
-      for (const body of bodies) {
-        if (alice.isClosed) return;
-        alice.message(bare(bob.user), body, { id: `burst-${body}`, origin: true });
-        await sleep(2);
-      }
-    })();
-    await sleep(60);
-    await shared.relay.kill();
-    await burst;
-    await Promise.all([alice.closed, bob.closed]);
-    await shared.relay.restart();
+  scenario("cannot end the session by a late goodbye", async (stage) => {
+    const [bob, back] = await late(stage, (alice) => alice.send(`<close xmlns='${NS.framing}'/>`));
+    bob.message(bare(back.user), "still there");
+    await back.expectMessage("still there");
+    await back.vanish();
+    await stage.resumed(back);
+  });
 
-    const [alice2, bob2] = [await again(alice), await again(bob)];
-    const firstSent = alice.sent;
-    const resumed = await alice2.resume(alice);
-    assert.equal(resumed.name, "resumed", resumed.xml);
-    const had = Number(resumed.attrs.h);
-    assert(had <= firstSent, `the relay claims ${had} of ${firstSent}`);
-    // `sent` counts the presence too; the first message is stanza number two.
-    for (const body of bodies.slice(Math.max(0, had - 1))) {
-      alice2.message(bare(bob.user), body, { id: `burst-${body}`, origin: true });
-    }
-    assert.equal((await bob2.resume(bob)).name, "resumed");
-    const all = () => [...bob.bodies, ...bob2.bodies];
-    await until("all sixty", () => all().length >= 60, { detail: () => `${all().length} came` });
-    await bob2.settle();
-    assert.deepEqual(all(), bodies);
+  scenario("cannot disturb the counts by a late ack, not even by an absurd one", async (stage) => {
+    const [bob, back] = await late(stage, (alice) => alice.ack(1_000_000));
+    bob.message(bare(back.user), "still there");
+    await back.expectMessage("still there");
+    assert.equal(await back.ask(), back.sent);
+  });
+
+  scenario("gets the conflict and nothing of what comes after it", async (stage) => {
+    const [alice, bob] = await stage.pair();
+    await bob.settle();
+    const back = await stage.resumed(bob);
+    for (const body of numbered(5)) alice.message(bare(bob.user), body);
+    await back.expectMessage("message 5");
+    await endsWith(bob, "conflict");
+    assert.deepEqual(bob.bodies, []);
+    assert.deepEqual(back.bodies, numbered(5));
+  });
+});
+
+describe("everything at once, without waiting for an answer:", { concurrency: WIDTH }, () => {
+  /** Signs in as `user` and sends `frames` together with the last word of the authentication. */
+  async function rushed(stage, user, frames, handled = 0) {
+    const wire = stage.keep(await Wire.connect(stage.relay.url(bare(user))));
+    Object.assign(wire, { user, handled });
+    const open = `<open xmlns='${NS.framing}' to='${DOMAIN}' version='1.0'/>`;
+    const base64 = (text) => Buffer.from(text).toString("base64");
+    const scram = new Scram("SCRAM-SHA-256", user, passwordOf(user));
+    wire.send(open);
+    wire.send(`<auth xmlns='${NS.sasl}' mechanism='SCRAM-SHA-256'>${base64(scram.first())}</auth>`);
+    const challenge = await wire.expect((frame) => frame.is("challenge", NS.sasl));
+    const last = base64(scram.final(Buffer.from(challenge.text, "base64").toString()));
+    for (const frame of [`<response xmlns='${NS.sasl}'>${last}</response>`, open, ...frames]) wire.send(frame);
+    return wire;
+  }
+  const message = (to, body) => `<message xmlns='jabber:client' to='${to}' type='chat'><body>${body}</body></message>`;
+  const BIND = `<iq xmlns='jabber:client' type='set' id='bind'><bind xmlns='${NS.bind}'/></iq>`;
+
+  scenario("authentication, resumption and stanzas", async (stage) => {
+    const [alice, bob] = await stage.pair();
+    const had = await caughtUp(alice);
+    bob.message(bare(alice.user), "unacked");
+    await alice.expectMessage("unacked");
+    const sent = await alice.ask();
+    await alice.vanish();
+    const frames = numbered(5).map((body) => message(bare(bob.user), body));
+    const back = await rushed(stage, alice.user, [resume(alice.smId, had), ...frames, sm("r")], had);
+    const resumed = await back.expect(isVerdict);
+    assert.equal(resumed.attrs.h, String(sent), resumed.xml);
+    await back.expectMessage("unacked");
+    assert.equal((await back.expect(isSm("a"))).attrs.h, String(sent + 5));
+    await bob.expectMessage("message 5");
+    assert.deepEqual(bob.bodies, numbered(5));
+  });
+
+  scenario("authentication, resumption and the ack that it makes possible", async (stage) => {
+    const [alice, bob] = await stage.pair();
+    const had = await caughtUp(bob);
+    for (const body of numbered(3)) alice.message(bare(bob.user), body);
+    await bob.expectMessage("message 3");
+    await bob.vanish();
+    // It knows them all by then, and says so before it has seen what <resumed/> brings.
+    const back = await rushed(stage, bob.user, [resume(bob.smId, had), sm("a", `h='${had + 3}'`)], had);
+    await back.expectMessage("message 3");
+    back.answers = false;
+    await back.vanish();
+    const third = await stage.resumed(bob, had + 3);
+    await third.settle();
+    assert.deepEqual(third.bodies, []);
+  });
+
+  scenario("a resumption that fails, and the new session behind it", async (stage) => {
+    const [alice, bob] = await stage.pair();
+    await alice.close();
+    const frames = [BIND, sm("enable", "resume='true'"), AVAILABLE, message(bare(bob.user), "from the new one"), sm("r")];
+    const back = await rushed(stage, alice.user, [resume(alice.smId, 0), ...frames]);
+    assertFailed(await back.expect(isVerdict), "item-not-found");
+    await back.expect((frame) => frame.is("iq") && frame.attrs.id === "bind" && frame.attrs.type === "result");
+    await back.expect(isSm("enabled"));
+    assert.equal((await back.expect(isSm("a"))).attrs.h, "2");
+    await bob.expectMessage("from the new one");
+  });
+
+  scenario("a resumption that fails, and stanzas that trusted it: none of them is taken", async (stage) => {
+    const [alice, bob] = await stage.pair();
+    await alice.close();
+    const back = await rushed(stage, alice.user, [resume(alice.smId, 0), message(bare(bob.user), "trusting")]);
+    await endsWith(back, "not-authorized");
+    const again = await stage.login(alice.user);
+    again.message(bare(bob.user), "afterwards");
+    await bob.expectMessage("afterwards");
+    assert.deepEqual(bob.bodies, ["afterwards"]);
   });
 });
