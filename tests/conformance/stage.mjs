@@ -93,10 +93,11 @@ class Stage {
     return Object.assign(await this.login(user, { ...options, via }), { proxy });
   }
 
-  /** Kills the relay and starts it on its state. */
-  async crash(...wires) {
+  /** Kills the relay and starts it on its state, or on what `meanwhile` makes of that. */
+  async crash(wires, meanwhile = () => {}) {
     await this.relay.kill();
     await within(10_000, "the sockets to close", Promise.all(wires.map((wire) => wire.closed)));
+    meanwhile();
     await this.relay.restart();
   }
 
