@@ -249,7 +249,8 @@ describe("over a resumption", { concurrency: WIDTH }, () => {
   scenario("what need not be kept leaves its number, so that both go on counting alike", async (stage) => {
     const [alice, bob] = await stage.pair();
     const had = await caughtUp(bob);
-    const typing = () => alice.message(bare(bob.user), null, { extra: "<composing xmlns='http://jabber.org/protocol/chatstates'/>" });
+    const extra = "<composing xmlns='http://jabber.org/protocol/chatstates'/>";
+    const typing = () => alice.message(bare(bob.user), null, { extra });
     typing();
     alice.message(bare(bob.user), "said");
     typing();

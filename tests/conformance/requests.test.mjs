@@ -170,7 +170,9 @@ describe("what is sent to a device that acks nothing", { concurrency: WIDTH }, (
     bob.ack();
     const start = await bob.ask();
     // Four answers of 251 stanzas each are more than a thousand.
-    for (let i = 0; i < 4; i += 1) bob.send(`<iq xmlns='jabber:client' type='set' id='p${i}'>${query(`q${i}`, { max: 250 })}</iq>`);
+    for (const id of ["p1", "p2", "p3", "p4"]) {
+      bob.send(`<iq xmlns='jabber:client' type='set' id='${id}'>${query(id, { max: 250 })}</iq>`);
+    }
     for (let i = 0; i < 6; i += 1) bob.send(AVAILABLE);
     await endsWith(bob, "resource-constraint");
     assert(bob.handled - had > 1_000, `${bob.handled - had} were sent`);

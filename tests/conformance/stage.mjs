@@ -5,7 +5,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Proxy } from "../harness/proxy.mjs";
-import { sharedRelay } from "../harness/relay.mjs";
+import { sharedRelay, xmppUrl } from "../harness/relay.mjs";
 import { within } from "../harness/wait.mjs";
 import { Wire, bare, someone } from "../harness/wire.mjs";
 import { NS } from "../harness/xml.mjs";
@@ -89,7 +89,7 @@ class Stage {
   async behindProxy(user, options) {
     const proxy = await Proxy.start(this.relay.port);
     this.#proxies.push(proxy);
-    const via = { url: (account) => this.relay.url(account).replace(`:${this.relay.port}/`, `:${proxy.port}/`) };
+    const via = { url: (account) => xmppUrl(proxy.port, account) };
     return Object.assign(await this.login(user, { ...options, via }), { proxy });
   }
 
@@ -102,7 +102,8 @@ class Stage {
   }
 
   transcripts() {
-    return this.#wires.map((wire, i) => `--- connection ${i + 1}, ${wire.user ?? "nobody"}\n${wire.transcript()}`).join("\n");
+    const titled = (wire, i) => `--- connection ${i + 1}, ${wire.user ?? "nobody"}\n${wire.transcript()}`;
+    return this.#wires.map(titled).join("\n");
   }
 
   async clear() {

@@ -41,7 +41,8 @@ async function withOwnRelay(stage, act) {
 /** Three devices: one on a link that goes silent in both directions with twenty messages under way. */
 async function halfOpen(stage) {
   const user = await stage.account("bob");
-  const [phone, tablet] = [await stage.behindProxy(user, { resource: "phone" }), await stage.login(user, { resource: "tablet" })];
+  const phone = await stage.behindProxy(user, { resource: "phone" });
+  const tablet = await stage.login(user, { resource: "tablet" });
   const alice = await stage.person("alice");
   await Promise.all([phone.settle(), tablet.settle()]);
   phone.proxy.halfOpen();
@@ -267,10 +268,12 @@ describe("the story", { concurrency: WIDTH }, () => {
     const alice = await stage.behindProxy(await stage.account("alice"), { resource: "phone" });
     await alice.settle();
     const origin = randomUUID();
-    const send = (wire) => wire.message(bare(bob.user), "once", { id: origin, origin, extra: `<accept xmlns='${NS.accepted}'/>` });
+    const extra = `<accept xmlns='${NS.accepted}'/>`;
+    const send = (wire) => wire.message(bare(bob.user), "once", { id: origin, origin, extra });
+    const acceptedIn = (frame) => frame.get("accepted", NS.accepted)?.attrs;
     const idOf = async (wire) => {
-      const told = await wire.expect((frame) => frame.get("accepted", NS.accepted)?.attrs["origin-id"] === origin, "<accepted/>");
-      return told.get("accepted", NS.accepted).attrs["stanza-id"];
+      const told = await wire.expect((frame) => acceptedIn(frame)?.["origin-id"] === origin, "<accepted/>");
+      return acceptedIn(told)["stanza-id"];
     };
     alice.proxy.halfOpen("down");
     send(alice);
