@@ -116,7 +116,7 @@ describe("an ack of the relay", { concurrency: WIDTH }, () => {
   scenario("comes unasked to a device that writes and never asks", async (stage) => {
     const [alice, bob] = await stage.pair();
     alice.message(bare(bob.user), "not asking");
-    await alice.expect((frame) => isSm("a")(frame) && Number(frame.attrs.h) === alice.sent, "<a/>", 3_000);
+    await alice.expect((frame) => isSm("a")(frame) && Number(frame.attrs.h) === alice.sent, "<a/>");
   });
 
   scenario("has h and nothing else", async (stage) => {
