@@ -13,8 +13,8 @@ use anyhow::{Context, Result, bail};
 use std::process::Command;
 use std::time::Instant;
 
-const SUITES: [&str; 10] =
-    ["tidy", "unit", "wasm", "sim", "badengines", "contract", "wire", "e2e", "chaos", "soak"];
+const SUITES: [&str; 11] =
+    ["tidy", "unit", "wasm", "sim", "badengines", "contract", "wire", "conformance", "e2e", "chaos", "soak"];
 /// What runs a test that was compiled for wasm32-wasip1.
 pub const WASI_RUNNER: &str = "xtask/wasi/run.mjs";
 
@@ -65,7 +65,7 @@ pub fn test(names: &[String], profile: Profile, settings: Settings) -> Result<bo
     eprintln!();
     let mut sum = Tally::default();
     for (suite, tally, seconds) in report {
-        eprintln!("{suite:10} {:5} passed {:4} failed {seconds:8.1} s", tally.passed, tally.failed);
+        eprintln!("{suite:11} {:5} passed {:4} failed {seconds:8.1} s", tally.passed, tally.failed);
         sum += tally;
     }
     println!("{} passed, {} failed", sum.passed, sum.failed);
