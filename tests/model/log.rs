@@ -121,8 +121,10 @@ impl Book {
             None => {
                 wanted.id.as_ref()?;
                 let key = |source: &Source| (source.device.clone(), source.id.clone(), source.digest);
-                let bare = self.remembered().filter(|(_, source)| source.origin.is_none());
-                let mut same = bare.filter(|(_, source)| key(source) == key(wanted));
+                let is_bare = |source: &Source| source.origin.is_none() && source.id.is_some();
+                let bare = self.remembered().filter(|(_, source)| is_bare(source));
+                let mut newest = bare.take(LIMITS.dedup_entries_max);
+                let mut same = newest.by_ref().filter(|(_, source)| key(source) == key(wanted));
                 let (row, _) = same.next()?;
                 (self.now.since(row.at) <= LIMITS.resume_window_ms).then_some(row.seq)
             }

@@ -95,9 +95,10 @@ impl RelayEngine {
         if let Some(link) = link {
             self.close_link(link, Some(StreamCondition::NotAuthorized), 1000);
         }
-        if let Some(stream) = self.devices.remove(which).and_then(|device| device.stream) {
-            self.gate.forget(stream.no);
-        }
+        let removed = self.devices.remove(which);
         self.gate.write(Op::DeleteDevice(which.clone()));
+        if let Some(stream) = removed.and_then(|device| device.stream) {
+            self.stream_ended(which, &stream);
+        }
     }
 }

@@ -168,6 +168,10 @@ impl RelayEngine {
             self.register(link, element);
             return Ok(());
         }
+        if element.ns == ns::SM && matches!(element.name.as_str(), "enable" | "resume") {
+            // XEP-0198 §3 and §5: only after authentication.
+            return self.sm_failed(link, "unexpected-request");
+        }
         if element.ns != ns::SASL {
             // RFC 6120 §4.9.3.12
             let stanza = stanza::kind(element).is_some();

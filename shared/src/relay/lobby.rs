@@ -207,6 +207,10 @@ impl Lobby {
             }
             _ if stanza::kind(element).is_some() => self.fail(StreamCondition::NotAuthorized),
             _ if element.ns == ns::SASL => self.fail(StreamCondition::BadFormat),
+            _ if element.is(ns::SM, "enable") || element.is(ns::SM, "resume") => {
+                let why = Element::new(ns::STANZA_ERRORS, "unexpected-request");
+                vec![Output::ToClient(Element::new(ns::SM, "failed").with(why).to_frame())]
+            }
             _ => self.fail(unknown(element)),
         }
     }

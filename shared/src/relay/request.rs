@@ -137,16 +137,8 @@ impl RelayEngine {
             first
         };
         self.put_device(id);
-        let others: Vec<(DeviceId, String)> = self
-            .devices
-            .iter()
-            .filter(|(other, _)| *other != id)
-            .filter_map(|(other, device)| Some((other.clone(), device.stream.as_ref()?.presence.clone()?)))
-            .collect();
         let bare = self.config.account.to_string();
-        for (other, _) in &others {
-            self.send_stanza(other, &presence.clone().with_attr("to", bare.as_str()), false);
-        }
+        let others = self.tell_the_others(id, presence);
         if available {
             self.send_stanza(id, &presence.clone().with_attr("to", bare.as_str()), false);
         }
@@ -158,6 +150,22 @@ impl RelayEngine {
             }
             self.flush(id, log);
         }
+    }
+
+    /// The account's other devices that are there see a presence of this one. Returns them, each
+    /// with its own.
+    pub(super) fn tell_the_others(&mut self, id: &DeviceId, presence: &Element) -> Vec<(DeviceId, String)> {
+        let others: Vec<(DeviceId, String)> = self
+            .devices
+            .iter()
+            .filter(|(other, _)| *other != id)
+            .filter_map(|(other, device)| Some((other.clone(), device.stream.as_ref()?.presence.clone()?)))
+            .collect();
+        let seen = presence.clone().with_attr("to", self.config.account.as_str());
+        for (other, _) in &others {
+            self.send_stanza(other, &seen, false);
+        }
+        others
     }
 }
 

@@ -83,10 +83,10 @@ impl RelayEngine {
         });
         device.last_seen = now;
         let replaced = device.stream.replace(Stream::new(no, link, device.cursor.next(), now));
-        if let Some(replaced) = replaced {
-            self.gate.forget(replaced.no);
-        }
         self.put_device(&id);
+        if let Some(replaced) = replaced {
+            self.stream_ended(&id, &replaced);
+        }
         let full = self.config.account.with_resource(id.as_str()).to_string();
         if let Some(known) = self.links.get_mut(&link) {
             known.phase = Phase::Bound(id);
@@ -153,7 +153,7 @@ impl RelayEngine {
     fn resume(&mut self, link: LinkId, resume: &Element, log: &dyn LogStore) -> Result<(), StreamCondition> {
         let previd = resume.attr("previd").unwrap_or_default();
         let Some(h) = resume.attr("h").and_then(Handled::parse) else {
-            return Err(StreamCondition::BadFormat);
+            return self.sm_failed(link, "bad-request");
         };
         let hash = sm_id_hash(previd);
         let now = self.now;
@@ -233,12 +233,10 @@ impl RelayEngine {
             stream.link = None;
             stream.requested = None;
             stream.suspended = Some(now);
+            self.put_device(id);
         } else {
-            let no = stream.no;
-            device.stream = None;
-            self.gate.forget(no);
+            self.end_stream(id);
         }
-        self.put_device(id);
     }
 
     /// The stream was closed and is over.
@@ -246,10 +244,21 @@ impl RelayEngine {
         let now = self.now;
         let Some(device) = self.devices.get_mut(id) else { return };
         device.last_seen = now;
-        if let Some(stream) = device.stream.take() {
-            self.gate.forget(stream.no);
-        }
+        let ended = device.stream.take();
         self.put_device(id);
+        if let Some(stream) = ended {
+            self.stream_ended(id, &stream);
+        }
+    }
+
+    /// Whoever was available is not any more (RFC 6121 §4.5.2).
+    pub(super) fn stream_ended(&mut self, id: &DeviceId, stream: &Stream) {
+        self.gate.forget(stream.no);
+        if stream.presence.is_some() {
+            let gone = Element::new(ns::CLIENT, "presence").with_attr("type", "unavailable");
+            let from = self.config.account.with_resource(id.as_str()).to_string();
+            self.tell_the_others(id, &gone.with_attr("from", from));
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use super::element::{Element, Node, XML, XMLNS};
 use crate::limits::{XML_ATTRIBUTES_MAX, XML_BYTES_FACTOR, XML_DEPTH_MAX, XML_ELEMENTS_MAX};
 use rxml::error::EndOrError;
-use rxml::{Event, Parse, Parser};
+use rxml::{Event, Options, Parse, Parser, WithOptions};
 
 /// Why a frame is not one element of restricted XML. Each is a stream error (RFC 6120 §4.9.3).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -25,7 +25,9 @@ pub fn read_frame(text: &str, bytes_max: usize) -> Result<Element, ReadFault> {
     if !text.starts_with('<') {
         return Err(ReadFault::NotWellFormed);
     }
-    let mut parser = Parser::new();
+    // No name or value is too long in a frame that is not. As much is set aside for it.
+    let options = Options { max_token_length: text.len(), ..Options::default() };
+    let mut parser = Parser::with_options(options);
     let mut rest = text.as_bytes();
     let mut tree = Tree { bytes_left: bytes_max.saturating_mul(XML_BYTES_FACTOR), ..Tree::default() };
     loop {
@@ -191,6 +193,13 @@ mod tests {
         ] {
             assert_eq!(read(bad), Err(ReadFault::NotWellFormed), "{bad}");
         }
+    }
+
+    #[test]
+    fn an_attribute_may_be_as_long_as_its_frame() {
+        let id = "x".repeat(9_900);
+        let element = read(&format!("<iq xmlns='jabber:client' id='{id}'/>")).unwrap();
+        assert_eq!(element.attr("id"), Some(id.as_str()));
     }
 
     #[test]

@@ -247,7 +247,7 @@ fn two_messages_arrive_when_nothing_goes_wrong() {
 
 #[test]
 fn two_messages_arrive_with_acks_in_between() {
-    assert_eq!(states(TWO_ACKED, NOTHING), 23_226);
+    assert_eq!(states(TWO_ACKED, NOTHING), 22_731);
 }
 
 #[test]
@@ -307,7 +307,7 @@ fn a_message_survives_the_crash_of_a_mailbox_while_time_passes() {
 
 #[test]
 fn a_message_survives_a_mailbox_that_sleeps_and_the_crash_of_a_device() {
-    assert_eq!(states(ONE, Left { naps: 1, ..A_CRASH }), 18_837);
+    assert_eq!(states(ONE, Left { naps: 1, ..A_CRASH }), 18_791);
 }
 
 /// Many more states, and up to a minute each.
