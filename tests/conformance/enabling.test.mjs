@@ -1,7 +1,7 @@
 // XEP-0198 §2, §3: announcing stream management and switching it on.
 import assert from "node:assert/strict";
 import { after, afterEach, before, describe } from "node:test";
-import { Wire, bare } from "../harness/wire.mjs";
+import { Wire, bare, passwordOf } from "../harness/wire.mjs";
 import { NS } from "../harness/xml.mjs";
 import { AVAILABLE, WIDTH, assertFailed, assertResumable, isError, isSm, numbered, scenarios, sm } from "./stage.mjs";
 
@@ -25,6 +25,48 @@ describe("stream management", { concurrency: WIDTH }, () => {
       const features = await wire.open();
       assert(!features.get("sm", NS.sm), features.xml);
     }
+  });
+
+  scenario("asked for before authentication is refused, and the stream goes on", async (stage) => {
+    const user = await stage.account();
+    for (const account of [bare(user), undefined]) {
+      for (const request of [enable("resume='true'"), sm("resume", "h='0' previd='x'")]) {
+        const wire = stage.keep(await Wire.connect(stage.relay.url(account)));
+        await wire.open();
+        wire.send(request);
+        assertFailed(await wire.expect(isSm("failed")), "unexpected-request");
+        await wire.authenticate(user, passwordOf(user));
+      }
+    }
+  });
+
+  scenario("told to resume without a count refuses, and a resource can be bound", async (stage) => {
+    const user = await stage.account();
+    for (const attributes of ["previd='x'", "previd='x' h='x'", "previd='x' h='-1'"]) {
+      const wire = await stage.login(user, { resume: true });
+      wire.send(sm("resume", attributes));
+      assertFailed(await wire.expect(isSm("failed")), "bad-request");
+      await wire.bind();
+    }
+  });
+
+  scenario("ends with a presence that the other devices see", async (stage) => {
+    const user = await stage.account();
+    const phone = await stage.login(user, { resource: "phone" });
+    const tablet = await stage.login(user, { resource: "tablet" });
+    await tablet.settle();
+    await tablet.close();
+    const gone = await phone.expect((frame) => frame.is("presence") && frame.attrs.type === "unavailable");
+    assert.equal(gone.attrs.from, tablet.jid, gone.xml);
+  });
+
+  scenario("counts a stanza whose id is as long as it may be", async (stage) => {
+    const alice = await stage.person("alice");
+    const id = "x".repeat(200_000);
+    alice.send(`<iq xmlns='jabber:client' type='get' id='${id}'><ping xmlns='${NS.ping}'/></iq>`);
+    const answer = await alice.expect((frame) => frame.is("iq") && frame.attrs.id === id);
+    assert.equal(answer.attrs.type, "result");
+    assert.equal(await alice.ask(), alice.sent);
   });
 
   scenario("is refused before a resource is bound", async (stage) => {

@@ -227,8 +227,8 @@ describe("over a resumption", { concurrency: WIDTH }, () => {
 
   scenario("a page of the archive that is cut twice comes to its end", async (stage) => {
     const bob = await stage.person("bob");
-    for (const body of numbered(20)) bob.message(bare(bob.user), body);
-    await bob.expectMessage("message 20");
+    for (const body of numbered(40)) bob.message(bare(bob.user), body);
+    await bob.expectMessage("message 40");
     const had = await caughtUp(bob);
     const id = randomUUID();
     bob.send(`<iq xmlns='jabber:client' type='set' id='page'>${query(id, { max: 40 })}</iq>`);

@@ -164,8 +164,8 @@ describe("what is sent to a device that acks nothing", { concurrency: WIDTH }, (
 
   scenario("ends after a thousand stanzas with resource-constraint", async (stage) => {
     const bob = await stage.person("bob");
-    for (const body of numbered(130)) bob.message(bare(bob.user), body);
-    await bob.expectMessage("message 130");
+    for (const body of numbered(250)) bob.message(bare(bob.user), body);
+    await bob.expectMessage("message 250");
     const had = await caughtUp(bob);
     assert.equal((await page(bob, { max: 250 })).results.length, 250);
     bob.ack();
