@@ -94,7 +94,8 @@ pub struct Limits {
     pub devices_max: usize,
     /// How many of the newest own messages are remembered for recognising a repeat (R04).
     pub dedup_entries_max: usize,
-    /// How long a message is remembered for recognising a repeat by its origin-id.
+    /// How long a message is remembered for recognising a repeat by its origin-id. Above
+    /// `client_retry_ms_max` by more than two clocks may differ.
     pub dedup_horizon_ms: u64,
     /// Log rows between two saves of the marks that a load would otherwise fold from the log.
     pub checkpoint_rows: u64,
@@ -102,6 +103,9 @@ pub struct Limits {
     pub transfer_items_max: usize,
     /// Messages not yet confirmed by their devices in one mailbox (R26).
     pub queue_stanzas_max: u64,
+    /// How old a message may be that a client sends again by itself, when it does not know whether
+    /// the relay has it.
+    pub client_retry_ms_max: u64,
     /// Stanzas a client has in flight towards its relay.
     pub client_window_stanzas_max: usize,
     /// Newest message keys a client remembers to recognise a repeat that carries no stanza-id of its relay.
@@ -131,10 +135,11 @@ impl Limits {
         unacked_page_bytes_max: 4 * 1024 * 1024,
         devices_max: 32,
         dedup_entries_max: 20_000,
-        dedup_horizon_ms: 30 * 86_400_000,
+        dedup_horizon_ms: 32 * 86_400_000,
         checkpoint_rows: 64,
         transfer_items_max: 32,
         queue_stanzas_max: 100_000,
+        client_retry_ms_max: 30 * 86_400_000,
         client_window_stanzas_max: 100,
         client_recent_keys_max: 2_000,
         client_awaiting_max: 2_000,

@@ -137,6 +137,10 @@ impl Plan {
             registers: dice.chance(20),
             faults,
         };
+        if plan.has(Fault::ClockJumps) {
+            // A relay that is a day ahead must still know what a client sends again.
+            plan.limits.dedup_horizon_ms += 86_400_000;
+        }
         if dice.chance(100) {
             plan.dwell_on_refusals(&mut dice);
         }
@@ -193,7 +197,8 @@ fn limits(dice: &mut Dice) -> Limits {
         limits.resume_window_ms = dice.between((5_000, 120_000));
     }
     if dice.chance(100) {
-        limits.dedup_horizon_ms = dice.between((60_000, 300_000));
+        limits.client_retry_ms_max = dice.between((60_000, 300_000));
+        limits.dedup_horizon_ms = limits.client_retry_ms_max;
     }
     limits
 }

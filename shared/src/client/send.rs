@@ -101,7 +101,7 @@ impl ClientEngine {
     /// Before the outbox is sent on a new session: what was handed to a relay longer ago than a
     /// relay remembers could come out twice. The user decides.
     pub(super) fn give_up_the_old(&mut self) {
-        let (now, horizon) = (self.now, self.config.limits.dedup_horizon_ms);
+        let (now, horizon) = (self.now, self.config.limits.client_retry_ms_max);
         let old = |row: &&OutboxRow| row.tries > 0 && now.since(row.created) >= horizon;
         let old: Vec<OriginId> = self.outbox.rows().filter(old).map(|row| row.origin.clone()).collect();
         for origin in old {

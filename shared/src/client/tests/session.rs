@@ -306,7 +306,7 @@ fn what_the_relay_may_have_forgotten_is_not_sent_again_by_itself() {
     world.relay.forget_session_id();
     world.reachable = false;
     world.cut();
-    world.now += Limits::DEFAULT.dedup_horizon_ms;
+    world.now += Limits::DEFAULT.client_retry_ms_max;
     world.reachable = true;
     world.input(Input::Wake);
     assert!(world.engine.is_online() && bodies(&world).is_empty());
