@@ -43,6 +43,11 @@ impl Trace {
         }
     }
 
+    /// Whether the lines are kept.
+    pub fn is_kept(&self) -> bool {
+        self.lines.is_some()
+    }
+
     /// Number of the newest event.
     pub fn seq(&self) -> u64 {
         self.seq

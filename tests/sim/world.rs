@@ -257,6 +257,9 @@ impl World {
 
     /// What is stored in the end belongs to the run, beside what was said and done.
     fn note_stores(&mut self) {
+        if !self.trace.is_kept() {
+            return;
+        }
         for device in &self.devices {
             self.trace.event(self.now, &device.label, "has", &format!("{:?}", device.store));
         }
