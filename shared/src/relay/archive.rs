@@ -55,7 +55,7 @@ impl Asked {
         let known =
             |text: &str| StanzaSeq::parse(text).filter(|seq| *seq <= last).ok_or(StanzaError::ITEM_NOT_FOUND);
         let form = request.child(ns::DATA_FORMS, "x").map(Form::read);
-        if form.as_ref().is_some_and(|form| form.kind() != Some(ns::MAM)) {
+        if form.as_ref().is_some_and(|form| form.form_type() != Some(ns::MAM)) {
             return Err(StanzaError::BAD_REQUEST);
         }
         let form = form.unwrap_or_default();
@@ -119,7 +119,7 @@ impl Asked {
 
 /// The sent half of what somebody wrote to himself. The received half shows it, and a message is
 /// in the archive once (XEP-0313 §6.1.1).
-pub(super) fn is_note(row: &LogRow, account: &BareJid) -> bool {
+fn is_note(row: &LogRow, account: &BareJid) -> bool {
     row.direction == Direction::Out && row.peer == *account
 }
 
@@ -184,27 +184,32 @@ impl RelayEngine {
 
     /// Up to `max` rows, in the order they were asked for, and whether there are more.
     fn archive_rows(&self, asked: &Asked, max: usize, log: &dyn LogStore) -> (Vec<LogRow>, bool) {
-        let mut query = asked.query.clone();
         let (mut rows, mut bytes) = (Vec::new(), 0usize);
-        loop {
-            let found = self.head.select(log, &query, STEP);
-            let exhausted = found.len() < STEP;
-            for row in found {
-                query.behind(row.seq);
-                if !asked.selects(&row, &self.config.account) {
-                    continue;
-                }
-                bytes = bytes.saturating_add(row.stanza.len());
-                let full = !rows.is_empty() && bytes > self.config.limits.page_bytes_max;
-                if rows.len() >= max || full {
-                    return (rows, true);
-                }
-                rows.push(row);
+        let selected = self.rows_of(asked.query.clone(), log);
+        for row in selected.filter(|row| asked.selects(row, &self.config.account)) {
+            bytes = bytes.saturating_add(row.stanza.len());
+            let full = !rows.is_empty() && bytes > self.config.limits.page_bytes_max;
+            if rows.len() >= max || full {
+                return (rows, true);
             }
-            if exhausted {
-                return (rows, false);
-            }
+            rows.push(row);
         }
+        (rows, false)
+    }
+
+    /// The rows that a query selects, a few of them in memory at a time.
+    fn rows_of<'a>(&'a self, mut query: Query, log: &'a dyn LogStore) -> impl Iterator<Item = LogRow> + 'a {
+        let (mut read, mut exhausted) = (Vec::new().into_iter(), false);
+        std::iter::from_fn(move || {
+            if read.len() == 0 && !exhausted {
+                let rows = self.head.select(log, &query, STEP);
+                exhausted = rows.len() < STEP;
+                read = rows.into_iter();
+            }
+            let row: LogRow = read.next()?;
+            query.behind(row.seq);
+            Some(row)
+        })
     }
 
     /// How many there are on all pages, for who asks for nothing else: they have to be counted.
@@ -227,27 +232,15 @@ impl RelayEngine {
         if query.with.as_ref().is_some_and(|with| with != account) {
             return Vec::new();
         }
-        let mut query = Query { with: Some(account.clone()), ..query.clone() };
-        let mut notes = Vec::new();
-        loop {
-            let rows = self.head.select(log, &query, STEP);
-            let exhausted = rows.len() < STEP;
-            for row in rows {
-                query.behind(row.seq);
-                if is_note(&row, account) {
-                    notes.push((row.seq, row.stanza.len() as u64));
-                }
-            }
-            if exhausted {
-                return notes;
-            }
-        }
+        let rows = self.rows_of(Query { with: Some(account.clone()), ..query.clone() }, log);
+        rows.filter(|row| is_note(row, account)).map(|row| (row.seq, row.stanza.len() as u64)).collect()
     }
 
     /// XEP-0313 §5
     fn archive_ends(&self, log: &dyn LogStore) -> Element {
         let end = |name: &str, newest_first| {
-            let row = self.head.select(log, &Query { newest_first, ..Query::ALL }, 1).into_iter().next()?;
+            let mut rows = self.rows_of(Query { newest_first, ..Query::ALL }, log);
+            let row = rows.find(|row| !is_note(row, &self.config.account))?;
             let end = Element::new(ns::MAM, name).with_attr("id", row.seq.to_string());
             Some(end.with_attr("timestamp", row.at.to_stamp()))
         };

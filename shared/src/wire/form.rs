@@ -18,8 +18,8 @@ impl Form {
         Self { fields: fields.collect() }
     }
 
-    /// What kind of form it says it is (XEP-0068).
-    pub fn kind(&self) -> Option<&str> {
+    /// What form it says it is: its `FORM_TYPE` (XEP-0068).
+    pub fn form_type(&self) -> Option<&str> {
         self.value("FORM_TYPE")
     }
 
@@ -33,7 +33,7 @@ impl Form {
         self.fields.iter().find(|(var, _)| var == name).map_or(&[], |(_, values)| values)
     }
 
-    /// The names of its fields, but for its kind's.
+    /// The names of its fields, but for `FORM_TYPE`.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.fields.iter().map(|(var, _)| var.as_str()).filter(|var| *var != "FORM_TYPE")
     }
@@ -48,10 +48,10 @@ pub fn field(kind: &str, name: &str, values: &[&str]) -> Element {
     field
 }
 
-/// A form of a kind (XEP-0068): `form` to be filled in, or a `result`.
-pub fn form(form_type: &str, kind: &str, fields: impl IntoIterator<Item = Element>) -> Element {
-    let mut x = Element::new(ns::DATA_FORMS, "x").with_attr("type", form_type);
-    x.push(field("hidden", "FORM_TYPE", &[kind]));
+/// A form (`kind`: a `form` to be filled in, or a `result`) of this `FORM_TYPE` (XEP-0068).
+pub fn form(kind: &str, form_type: &str, fields: impl IntoIterator<Item = Element>) -> Element {
+    let mut x = Element::new(ns::DATA_FORMS, "x").with_attr("type", kind);
+    x.push(field("hidden", "FORM_TYPE", &[form_type]));
     fields.into_iter().for_each(|field| x.push(field));
     x
 }

@@ -284,6 +284,9 @@ fn a_note_to_oneself_is_in_it_once() {
     assert_eq!(ask(&mut world, &mut alice, &[], "").bodies, ["note"]);
     assert_eq!(ask(&mut world, &mut alice, &[("with", "a@d")], "").bodies, ["note"]);
     assert_eq!(ask(&mut world, &mut alice, &[], "<max>0</max>").set("count").unwrap(), "1");
+    let ends = say(&mut world, &mut alice, "<metadata xmlns='urn:xmpp:mam:2'/>", "get").reply;
+    let ends = ends.child(ns::MAM, "metadata").unwrap().children().map(|end| end.attr("id").unwrap());
+    assert_eq!(ends.collect::<Vec<_>>(), ["2", "2"], "its ends are ids that it shows");
 }
 
 #[test]
