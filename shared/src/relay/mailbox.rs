@@ -200,24 +200,25 @@ impl RelayEngine {
         let full = self.queue_is_full();
         let mut refused: Vec<StanzaSeq> = again.into_iter().filter(|seq| !taken.contains(seq)).collect();
         // Who may not know yet that a message was refused must not hear first that a later one was
-        // read: what is new comes again once it knows.
-        let waits = !refused.is_empty() && !bad::is(Bug::RefusalOvertaken);
-        let is_new = |seq: StanzaSeq| seq > had && !waits;
-        let mut blocked = self.is_blocked(&from.clone().into());
+        // read: from there on, what is new comes again once it knows.
+        let overtakes = bad::is(Bug::RefusalOvertaken);
+        let mut waits = !refused.is_empty() && !overtakes;
+        let mut blocked = false;
         for item in &request.items {
             let unwanted = self.is_unwanted(item);
+            blocked |= unwanted && refused.contains(&item.seq);
+            let is_new = item.seq > had && !waits;
             if item.seq == StanzaSeq(0) {
                 if !unwanted {
                     self.ephemeral_in(&item.stanza);
                 }
-            } else if is_new(item.seq) && unwanted {
-                blocked = true;
+            } else if is_new && (full || unwanted) || full && bad::is(Bug::FullForgets) {
+                blocked |= unwanted;
                 self.peers.insert(from.clone(), item.seq.max(had));
                 refused.push(item.seq);
-            } else if full && (is_new(item.seq) || bad::is(Bug::FullForgets)) {
-                self.peers.insert(from.clone(), item.seq.max(had));
-                refused.push(item.seq);
-            } else if is_new(item.seq) || bad::is(Bug::TransferTakenTwice) {
+            } else if is_new && !refused.is_empty() && !overtakes {
+                waits = true;
+            } else if is_new || bad::is(Bug::TransferTakenTwice) {
                 self.peers.insert(from.clone(), item.seq.max(had));
                 self.peers_unsaved.insert(from.clone());
                 self.append_in(from.clone(), item.seq, item.stanza.clone());

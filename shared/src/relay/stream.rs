@@ -312,9 +312,17 @@ impl RelayEngine {
         if frames.is_empty() {
             return;
         }
-        stream.unrequested = stream.unrequested.saturating_add(frames.len() as u32);
-        stream.last_sent = self.now;
         self.put_device(id);
+        self.send_frames(id, link, frames);
+    }
+
+    /// Sends what has its numbers, and the row that says so.
+    fn send_frames(&mut self, id: &DeviceId, link: LinkId, frames: Vec<String>) {
+        let now = self.now;
+        if let Some(stream) = self.stream_mut(id) {
+            stream.unrequested = stream.unrequested.saturating_add(frames.len() as u32);
+            stream.last_sent = now;
+        }
         for frame in frames {
             self.gate.effect(Effect::Frame(link, frame));
         }
@@ -376,17 +384,19 @@ impl RelayEngine {
         self.request_ack(id);
     }
 
-    /// Sends what nobody asked for now, and keeps it for a stream that waits to be resumed.
+    /// Sends what nobody asked for now, and keeps it for a stream that waits to be resumed. One
+    /// that has no room for it is over: its device must learn everything anew.
     pub(super) fn push_stanza(&mut self, id: &DeviceId, element: &Element) {
         let limits = self.config.limits;
         let Some(stream) = self.stream_mut(id) else { return };
         if stream.link.is_some() || !stream.managed {
             return self.send_stanza(id, element, true);
         }
-        if !stream.is_behind(&limits) {
-            stream.window.push(Sent::Stanza(element.to_frame()));
-            self.put_device(id);
+        if stream.is_behind(&limits) {
+            return self.end_stream(id);
         }
+        stream.window.push(Sent::Stanza(element.to_frame()));
+        self.put_device(id);
     }
 
     /// Sends the results of a query and then its answer: all of them, or nothing of it is known.
@@ -401,11 +411,8 @@ impl RelayEngine {
         let page = results.into_iter().chain([Sent::Stanza(answer)]);
         let page: Vec<(Sent, String)> =
             page.filter_map(|sent| Some((sent.clone(), self.frame_of(id, sent, false, log)?))).collect();
-        let now = self.now;
         let Some(stream) = self.stream_mut(id) else { return };
         let Some(link) = stream.link else { return };
-        stream.unrequested = stream.unrequested.saturating_add(page.len() as u32);
-        stream.last_sent = now;
         let mut frames = Vec::new();
         for (sent, frame) in page {
             frames.push(frame);
@@ -416,10 +423,7 @@ impl RelayEngine {
         if stream.managed {
             self.put_device(id);
         }
-        for frame in frames {
-            self.gate.effect(Effect::Frame(link, frame));
-        }
-        self.request_ack(id);
+        self.send_frames(id, link, frames);
     }
 
     /// What a device is sent under a number.

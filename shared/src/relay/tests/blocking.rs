@@ -2,6 +2,7 @@
 
 use super::world::{Device, World, jid};
 use crate::id::StanzaSeq;
+use crate::limits::Limits;
 use crate::relay::{TransferItem, TransferReply, TransferRequest};
 use crate::wire::{Element, ns};
 
@@ -161,4 +162,42 @@ fn what_is_no_change_is_refused_by_name() {
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     assert!(change(&mut world, &mut bob, "block", &many).to_frame().contains("<resource-constraint"));
     assert!(listed(&mut world, &mut bob).is_empty(), "all or nothing");
+}
+
+#[test]
+fn nothing_overtakes_the_news_that_a_message_of_the_same_call_was_refused() {
+    let (mut world, mut phone, mut bob) = two();
+    let mut laptop = Device::online(&mut world, "a", "laptop");
+    change(&mut world, &mut bob, "block", &["a@d/phone"]);
+    world.away.insert(jid("b"));
+    laptop.message(&mut world, "b@d", "one");
+    phone.message(&mut world, "b@d", "unwanted");
+    laptop.message(&mut world, "b@d", "two");
+    world.away.clear();
+    world.answers_lost = true;
+    world.pass(3_000);
+    bob.drain(&mut world);
+    assert_eq!(bob.bodies, ["one"], "if he read \"two\", she would take \"unwanted\" for read, too");
+    world.answers_lost = false;
+    world.pass(5_000);
+    phone.drain(&mut world);
+    bob.drain(&mut world);
+    assert_eq!(phone.errors(), [failed("unwanted")]);
+    assert_eq!(bob.bodies, ["one", "two"]);
+}
+
+#[test]
+fn who_cannot_be_told_of_a_change_has_to_ask_again() {
+    let mut world = World::with(Limits { kept_bytes_max: 600, ..Limits::DEFAULT });
+    let mut phone = Device::online(&mut world, "b", "phone");
+    let mut laptop = Device::online(&mut world, "b", "laptop");
+    listed(&mut world, &mut laptop);
+    laptop.drain(&mut world);
+    world.input(&jid("b"), crate::relay::Input::LinkDown(laptop.link));
+    for n in 0..20 {
+        change(&mut world, &mut phone, "block", &[&format!("z{n}@d")]);
+        world.pass(1_000);
+        phone.drain(&mut world);
+    }
+    assert!(!laptop.resume(&mut world), "its session would not know of all");
 }
