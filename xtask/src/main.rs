@@ -49,7 +49,8 @@ cargo xtask <task> [options]
                               serve the last build with plain workerd (self-hosting)
   test    [--release] [--seed S] [--minutes N] [SUITE…]
                               tidy unit wasm sim badengines contract wire conformance e2e
-                              chaos soak; all of them by default. `sim` and `soak` take a seed, and their time
+                              chaos soak; all of them by default. `sim` and `soak` take a
+                              seed, and their time
   bench                       latency, throughput and rows written, on release builds
   size                        compressed size of the app; build --release first
 ";

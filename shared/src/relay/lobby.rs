@@ -5,6 +5,7 @@
 //! from then on copies frames. It knows no password and no session, and authenticates nobody.
 
 use super::link::{features_before_authentication, open_fault, open_frame, registration_form, unknown};
+use super::session::failed;
 use crate::jid::{BareJid, prepared_local};
 use crate::limits::FRAME_BYTES_MAX_UNAUTHENTICATED;
 use crate::sasl::names;
@@ -208,8 +209,7 @@ impl Lobby {
             _ if stanza::kind(element).is_some() => self.fail(StreamCondition::NotAuthorized),
             _ if element.ns == ns::SASL => self.fail(StreamCondition::BadFormat),
             _ if element.is(ns::SM, "enable") || element.is(ns::SM, "resume") => {
-                let why = Element::new(ns::STANZA_ERRORS, "unexpected-request");
-                vec![Output::ToClient(Element::new(ns::SM, "failed").with(why).to_frame())]
+                vec![Output::ToClient(failed("unexpected-request").to_frame())]
             }
             _ => self.fail(unknown(element)),
         }

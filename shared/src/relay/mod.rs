@@ -17,9 +17,10 @@
 //! # What is where
 //!
 //! `link`: a connection up to authentication. `session`: which device it belongs to. `stream`: a
-//! device's numbered stream, its window and its place in the log. `mailbox`: messages in and out of the log. `transfer`: the way to
-//! other mailboxes. `request`: IQs. `archive`: the log by pages. `offline`: what waits for a
-//! device. `devices`: which there are. `blocking`: who is not heard. `lobby`: clients that have not named their account.
+//! device's numbered stream, its window and its place in the log. `mailbox`: messages in and out
+//! of the log. `transfer`: the way to other mailboxes. `request`: IQs and presence. `archive`: the
+//! log by pages. `offline`: what waits for a device. `devices`: which there are. `blocking`: who is
+//! not heard. `lobby`: clients that have not named their account.
 
 pub mod api;
 mod archive;
@@ -155,8 +156,7 @@ impl RelayEngine {
                 Output::Send(link, resumed.to_frame())
             }
             Effect::Failed(link, stream) => {
-                let mut failed =
-                    Element::new(ns::SM, "failed").with(Element::new(ns::STANZA_ERRORS, "item-not-found"));
+                let mut failed = session::failed("item-not-found");
                 if let Some(stream) = stream {
                     failed.set_attr("h", h(stream));
                 }

@@ -22,8 +22,6 @@ const ACCOUNT_FEATURES: [&str; 8] = [
     ns::OFFLINE,
     ns::DEVICES,
 ];
-/// What only the account itself may ask for, and is answered elsewhere.
-const OWN: [&str; 4] = [ns::MAM, ns::OFFLINE, ns::DEVICES, ns::BLOCKING];
 
 impl RelayEngine {
     pub(super) fn iq(&mut self, id: &DeviceId, iq: &Element, log: &dyn LogStore) {
@@ -33,16 +31,10 @@ impl RelayEngine {
         }
         let mut children = iq.children();
         let reply = match (kind, iq.attr("id"), children.next(), children.next()) {
-            ("get" | "set", Some(_), Some(child), None) if OWN.contains(&child.ns.as_str()) => {
-                let answered = self.for_this_account(iq).and_then(|()| match child.ns.as_str() {
-                    ns::MAM => self.archive(id, iq, child, log),
-                    ns::OFFLINE => self.offline(id, iq, child, log),
-                    ns::BLOCKING => self.blocking(id, iq, child),
-                    _ => self.devices(id, iq, child),
-                });
-                return answered.unwrap_or_else(|error| self.refuse(id, iq, error));
-            }
-            ("get" | "set", Some(_), Some(child), None) => self.answer(id, kind, iq, child),
+            ("get" | "set", Some(_), Some(child), None) => match self.own(id, iq, child, log) {
+                Some(answered) => return answered.unwrap_or_else(|error| self.refuse(id, iq, error)),
+                None => self.answer(id, kind, iq, child),
+            },
             _ => Err(StanzaError::BAD_REQUEST),
         };
         match reply {
@@ -52,6 +44,25 @@ impl RelayEngine {
             }
             Err(error) => self.refuse(id, iq, error),
         }
+    }
+
+    /// What only the account itself may ask for. Whoever serves it has sent the answer; `None` if
+    /// it is nothing of the kind.
+    fn own(
+        &mut self,
+        id: &DeviceId,
+        iq: &Element,
+        request: &Element,
+        log: &dyn LogStore,
+    ) -> Option<Result<(), StanzaError>> {
+        let allowed = self.for_this_account(iq);
+        Some(match request.ns.as_str() {
+            ns::MAM => allowed.and_then(|()| self.archive(id, iq, request, log)),
+            ns::OFFLINE => allowed.and_then(|()| self.offline(id, iq, request, log)),
+            ns::DEVICES => allowed.and_then(|()| self.devices(id, iq, request)),
+            ns::BLOCKING => allowed.and_then(|()| self.blocking(id, iq, request)),
+            _ => return None,
+        })
     }
 
     /// An error unless a request is for this account.

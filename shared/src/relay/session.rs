@@ -114,8 +114,7 @@ impl RelayEngine {
     }
 
     pub(super) fn sm_failed(&mut self, link: LinkId, condition: &str) -> Result<(), StreamCondition> {
-        let failed = Element::new(ns::SM, "failed").with(Element::new(ns::STANZA_ERRORS, condition));
-        self.send_element(link, &failed);
+        self.send_element(link, &failed(condition));
         Ok(())
     }
 
@@ -260,6 +259,11 @@ impl RelayEngine {
             self.tell_the_others(id, &gone.with_attr("from", from));
         }
     }
+}
+
+/// XEP-0198 §3 and §5: it cannot be, and the stream goes on.
+pub(super) fn failed(condition: &str) -> Element {
+    Element::new(ns::SM, "failed").with(Element::new(ns::STANZA_ERRORS, condition))
 }
 
 /// What takes the number of a stanza that nobody needs any more: an answer to nothing, which a
