@@ -13,10 +13,10 @@ use crate::links::{self, Links};
 use crate::store::Store;
 use crate::wake::{Clock, now};
 use crate::{bind, crash, settings};
-use shared::id::{LinkId, StanzaSeq};
+use shared::id::LinkId;
 use shared::jid::BareJid;
 use shared::limits::Limits;
-use shared::relay::{CallId, Config, Input, Output, RelayEngine, TransferReply, TransferRequest};
+use shared::relay::{CallId, Called, Config, Input, Output, RelayEngine, TransferReply, TransferRequest};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -34,7 +34,7 @@ pub enum Event {
     Binary(LinkId),
     LinkDown(LinkId),
     Transfer(CallId, TransferRequest),
-    Transferred(BareJid, StanzaSeq, Option<TransferReply>),
+    Transferred(BareJid, Called, Option<TransferReply>),
     Wake,
 }
 
@@ -46,7 +46,9 @@ impl Event {
             Self::Binary(link) => Input::Binary(*link),
             Self::LinkDown(link) => Input::LinkDown(*link),
             Self::Transfer(call, request) => Input::Transfer(*call, request),
-            Self::Transferred(peer, upto, reply) => Input::Transferred(peer.clone(), *upto, reply.clone()),
+            Self::Transferred(peer, called, reply) => {
+                Input::Transferred(peer.clone(), *called, reply.clone())
+            }
             Self::Wake => Input::Wake,
         }
     }
@@ -179,10 +181,10 @@ impl Mailbox {
         self.calls.set(self.calls.get() + 1);
         self.outlive();
         self.state.wait_until(async move {
-            let upto = request.upto();
+            let called = request.called();
             let reply = calls::transfer(&mailbox.env, &request).await;
             mailbox.calls.set(mailbox.calls.get().saturating_sub(1));
-            mailbox.happened(Event::Transferred(request.to, upto, reply));
+            mailbox.happened(Event::Transferred(request.to, called, reply));
         });
     }
 

@@ -19,12 +19,13 @@ use std::cell::Cell;
 use std::rc::Rc;
 use worker::{Result, SqlStorageValue as Value, State, console_error};
 
-const SCHEMA: [&str; 6] = [
+const SCHEMA: [&str; 7] = [
     "CREATE TABLE migration (version INTEGER PRIMARY KEY)",
     "CREATE TABLE log (seq INTEGER PRIMARY KEY, at INTEGER, out INTEGER, peer TEXT, peer_seq INTEGER, \
      source TEXT, sent TEXT, transferred INTEGER, stanza TEXT)",
     "CREATE TABLE device (device TEXT PRIMARY KEY, row TEXT) WITHOUT ROWID",
     "CREATE TABLE peer (jid TEXT PRIMARY KEY, seq INTEGER) WITHOUT ROWID",
+    "CREATE TABLE contact (jid TEXT PRIMARY KEY, row TEXT) WITHOUT ROWID",
     "CREATE TABLE account (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID",
     "INSERT INTO migration VALUES (1)",
 ];
@@ -39,6 +40,7 @@ const RECEIVED: &str = "SELECT peer_seq FROM log WHERE peer = ? AND out = 0 AND 
 const APPEND: &str = "INSERT INTO log VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)";
 const PUT_DEVICE: &str = "INSERT INTO device VALUES (?, ?) ON CONFLICT DO UPDATE SET row = excluded.row";
 const PUT_PEER: &str = "INSERT INTO peer VALUES (?, ?) ON CONFLICT DO UPDATE SET seq = excluded.seq";
+const PUT_CONTACT: &str = "INSERT INTO contact VALUES (?, ?) ON CONFLICT DO UPDATE SET row = excluded.row";
 const PUT_ACCOUNT: &str =
     "INSERT INTO account VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value";
 
@@ -96,6 +98,9 @@ impl Store {
         for mut row in self.run("SELECT jid, seq FROM peer", vec![])?.into_iter().map(Columns::new) {
             rows.peers.push((row.jid()?, row.seq()?));
         }
+        for mut row in self.run("SELECT row FROM contact", vec![])?.into_iter().map(Columns::new) {
+            rows.contacts.push(from_str(&row.text()?)?);
+        }
         if let Some(row) = self.run("SELECT max(seq) FROM log", vec![])?.into_iter().next() {
             rows.last = StanzaSeq(Columns::new(row).optional_number()?.unwrap_or_default());
         }
@@ -124,6 +129,8 @@ impl Store {
             Op::PutAccount(row) => (PUT_ACCOUNT, vec![text("account"), text(&to_string(row)?)]),
             Op::PutPeer(jid, seq) => (PUT_PEER, vec![text(jid.as_str()), place(*seq)?]),
             Op::PutMarks(marks) => (PUT_ACCOUNT, vec![text("marks"), text(&to_string(marks)?)]),
+            Op::PutContact(row) => (PUT_CONTACT, vec![text(row.jid.as_str()), text(&to_string(row)?)]),
+            Op::DeleteContact(jid) => ("DELETE FROM contact WHERE jid = ?", vec![text(jid.as_str())]),
         };
         self.run(statement, values).map(|_| ())
     }

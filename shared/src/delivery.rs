@@ -71,9 +71,13 @@ pub fn view(row: &LogRow, reader: Reader<'_>) -> Option<Element> {
             let addressed = to.and_then(|jid| jid.resource);
             match addressed {
                 Some(resource) if resource != reader.device.as_str() => {
-                    reader.carbons.then(|| carbon("received", message, reader))
+                    (reader.carbons && is_copied(&message)).then(|| carbon("received", message, reader))
                 }
-                Some(_) => Some(message),
+                Some(_) => {
+                    // XEP-0280 §6: nobody's business but the servers'.
+                    message.remove_children(|child| child.is(ns::CARBONS, "private"));
+                    Some(message)
+                }
                 None => {
                     message.set_attr("to", reader.account.as_str());
                     Some(message)
@@ -85,13 +89,23 @@ pub fn view(row: &LogRow, reader: Reader<'_>) -> Option<Element> {
             if source.device == *reader.device {
                 return source.accept.then(|| accepted(row, reader)).flatten();
             }
-            reader
-                .carbons
-                .then(|| stamped(row, reader))
-                .flatten()
-                .map(|message| carbon("sent", message, reader))
+            let message = reader.carbons.then(|| stamped(row, reader)).flatten()?;
+            is_copied(&message).then(|| carbon("sent", message, reader))
         }
     }
+}
+
+/// Whether other devices get a copy of a message (`urn:xmpp:carbons:rules:0`, XEP-0280 §6.1).
+fn is_copied(message: &Element) -> bool {
+    let of_a_chat = |child: &Element| {
+        child.is(ns::CLIENT, "body")
+            || matches!(child.ns.as_str(), ns::RECEIPTS | ns::CHAT_STATES | ns::MARKERS)
+    };
+    let private =
+        message.child(ns::CARBONS, "private").is_some() || message.child(ns::HINTS, "no-copy").is_some();
+    // An error comes back for what was copied when it was sent.
+    let wanted = matches!(message.attr("type"), Some("chat" | "error")) || message.children().any(of_a_chat);
+    wanted && !private
 }
 
 fn stamped(row: &LogRow, reader: Reader<'_>) -> Option<Element> {
@@ -288,5 +302,32 @@ mod tests {
         );
         assert!(seen(&row, "laptop", true, false).unwrap().contains("<sent xmlns='urn:xmpp:carbons:2'>"));
         assert_eq!(seen(&row, "laptop", false, false), None);
+    }
+
+    #[test]
+    fn what_is_no_chat_or_is_private_is_copied_to_nobody() {
+        let copied = |inner: &str| {
+            let to_phone =
+                format!("<message xmlns='jabber:client' from='b@d/x' to='a@d/phone'{inner}</message>");
+            let received = seen(&row(Direction::In, &to_phone), "laptop", true, false).is_some();
+            let own = format!("<message xmlns='jabber:client' from='a@d/phone' to='b@d'{inner}</message>");
+            assert_eq!(
+                seen(&row(Direction::Out, &own), "laptop", true, false).is_some(),
+                received,
+                "{inner}"
+            );
+            assert!(seen(&row(Direction::In, &to_phone), "phone", false, false).is_some(), "{inner}");
+            received
+        };
+        assert!(copied(" type='chat'><x xmlns='y'/>"));
+        assert!(copied("><body>x</body>"));
+        assert!(copied("><received xmlns='urn:xmpp:receipts' id='1'/>"));
+        assert!(!copied("><x xmlns='y'/>"));
+        assert!(!copied(" type='chat'><body>x</body><private xmlns='urn:xmpp:carbons:2'/>"));
+        assert!(!copied(" type='chat'><body>x</body><no-copy xmlns='urn:xmpp:hints'/>"));
+        let private = "<message xmlns='jabber:client' from='b@d/x' to='a@d/phone' type='chat'><body>x</body>\
+             <private xmlns='urn:xmpp:carbons:2'/></message>";
+        let seen = seen(&row(Direction::In, private), "phone", false, false).unwrap();
+        assert!(!seen.contains("private"), "{seen}");
     }
 }

@@ -22,6 +22,23 @@ pub const ID_BYTES_MAX: usize = 256;
 
 /// Bytes of a presence, which is kept while its device is there.
 pub const PRESENCE_BYTES_MAX: usize = 16 * 1024;
+/// Presence of others that is kept for a device that cannot be sent it, one for each of theirs.
+pub const PRESENCE_MISSED_MAX: usize = 500;
+/// Addresses to which one device sends its presence though they are not subscribed to it.
+pub const PRESENCE_DIRECTED_MAX: usize = 64;
+/// Contacts of one account.
+pub const ROSTER_MAX: usize = 1_000;
+/// Bytes of a roster as it is sent, which is kept until it is acked: below `kept_bytes_max`.
+pub const ROSTER_BYTES_MAX: usize = 192 * 1024;
+/// Bytes of what a contact or a group of contacts is called.
+pub const ROSTER_NAME_BYTES_MAX: usize = 1023;
+/// Groups of one contact.
+pub const ROSTER_GROUPS_MAX: usize = 32;
+/// Requests to see the account's presence that wait for an answer.
+pub const ROSTER_REQUESTS_MAX: usize = 200;
+/// How long it is remembered what was heard of somebody who is no contact: longer than a call
+/// from another mailbox can be on its way.
+pub const ROSTER_STRANGER_MS_MAX: u64 = 86_400_000;
 /// Addresses that one account blocks.
 pub const BLOCKED_MAX: usize = 1_000;
 /// Bytes of the name that its owner gives a device.
@@ -39,6 +56,10 @@ pub const AUTHENTICATION_FAILURES_MAX: u32 = 5;
 pub const TRANSFER_RETRY_MS_MIN: u64 = 500;
 /// See [`TRANSFER_RETRY_MS_MIN`].
 pub const TRANSFER_RETRY_MS_MAX: u64 = 300_000;
+
+/// Presence and requests that wait for one other mailbox. What is more is answered with an error,
+/// or, of presence, is older than what is kept.
+pub const TRANSFER_PASSING_MAX: usize = 256;
 
 /// SCRAM iterations of new accounts (RFC 5802 §5.1 asks for 4096 at least).
 pub const SCRAM_ITERATIONS: u32 = 4096;

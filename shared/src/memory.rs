@@ -11,7 +11,7 @@ use crate::id::{DeviceId, OriginId, StanzaSeq};
 use crate::jid::BareJid;
 use crate::log::{LogRow, LogStore, Sending};
 use crate::relay;
-use crate::relay::rows::{DeviceRow, Marks};
+use crate::relay::rows::{ContactRow, DeviceRow, Marks};
 use crate::time::Millis;
 use std::collections::BTreeMap;
 
@@ -26,6 +26,8 @@ pub struct MailboxStore {
     pub devices: BTreeMap<DeviceId, DeviceRow>,
     /// See [`relay::rows::Rows::peers`].
     pub peers: BTreeMap<BareJid, StanzaSeq>,
+    /// See [`relay::rows::Rows::contacts`].
+    pub contacts: BTreeMap<BareJid, ContactRow>,
     /// The whole log.
     pub log: BTreeMap<StanzaSeq, LogRow>,
 }
@@ -41,6 +43,8 @@ impl MailboxStore {
             Op::PutAccount(row) => self.account = Some(row),
             Op::PutPeer(peer, seq) => drop(self.peers.insert(peer, seq)),
             Op::PutMarks(marks) => self.marks = marks,
+            Op::PutContact(row) => drop(self.contacts.insert(row.jid.clone(), row)),
+            Op::DeleteContact(jid) => drop(self.contacts.remove(&jid)),
         }
     }
 
@@ -52,6 +56,7 @@ impl MailboxStore {
             marks: self.marks,
             devices: self.devices.values().cloned().collect(),
             peers: self.peers.iter().map(|(peer, seq)| (peer.clone(), *seq)).collect(),
+            contacts: self.contacts.values().cloned().collect(),
             tail: self.log.range(from.next()..).map(|(_, row)| row.clone()).collect(),
             last: self.log.keys().next_back().copied().unwrap_or_default(),
         }

@@ -79,13 +79,18 @@ impl Keeps for MailboxHistory {
             MailboxOp::PutPeer(peer, seq) => Some((peer.clone(), Some((peer.clone(), *seq)))),
             _ => None,
         });
+        let contacts = standing(&self.0, |op| match op {
+            MailboxOp::PutContact(row) => Some((row.jid.clone(), Some(row.clone()))),
+            MailboxOp::DeleteContact(jid) => Some((jid.clone(), None)),
+            _ => None,
+        });
         let log = self.log();
         let last = log.last().map_or(0, |row| row.seq.0);
         let is_in_tail = |row: &LogRow| row.seq > marks.checkpoint || row.seq > marks.transferred;
         let tail: Vec<LogRow> = log.into_iter().filter(is_in_tail).collect();
         json!({
             "account": value(&account), "marks": value(&marks), "devices": value(&devices),
-            "peers": value(&peers), "tail": value(&tail), "last": last,
+            "peers": value(&peers), "contacts": value(&contacts), "tail": value(&tail), "last": last,
         })
     }
 

@@ -213,8 +213,12 @@ fn extreme_numbers<S: Mailbox>() -> Script<S> {
     let account = AccountRow { created: Millis(u64::MAX), blocked, ..account_row(u32::MAX) };
     script.commit(vec![Op::PutDevice(device), Op::PutAccount(account)]).reopen();
     script.commit(vec![Op::PutPeer(jid("bob@localhost"), StanzaSeq(EXACT_MAX))]);
-    let marks =
-        Marks { checkpoint: StanzaSeq(PLACE_MAX - 1), transferred: StanzaSeq(EXACT_MAX), streams: u64::MAX };
+    let marks = Marks {
+        checkpoint: StanzaSeq(PLACE_MAX - 1),
+        transferred: StanzaSeq(EXACT_MAX),
+        streams: u64::MAX,
+        ..Marks::default()
+    };
     script.commit(vec![Op::PutMarks(marks)]).reopen();
     script
 }

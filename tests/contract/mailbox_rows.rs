@@ -3,14 +3,14 @@
 use crate::draw::{Dice, jid};
 use shared::id::{DeviceId, OriginId, StanzaSeq};
 use shared::log::{Direction, LogRow, SentOn, Source};
-use shared::relay::rows::{AccountRow, DeviceRow, Marks, Op, ResultRow, StreamRow};
+use shared::relay::rows::{AccountRow, ContactRow, DeviceRow, Marks, News, Op, ResultRow, StreamRow};
 use shared::sasl::ServerKeys;
 use shared::sm::Handled;
 use shared::time::Millis;
 
 pub fn drawn_op(dice: &mut Dice, last: &mut u64) -> Op {
     let device = |dice: &mut Dice| DeviceId(dice.pick(&["phone", "tablet", "laptop 💻"]).to_owned());
-    match dice.below(12) {
+    match dice.below(14) {
         0..5 => {
             *last += 1;
             Op::Append(drawn_log_row(dice, *last))
@@ -31,10 +31,13 @@ pub fn drawn_op(dice: &mut Dice, last: &mut u64) -> Op {
         8 => Op::DeleteDevice(device(dice)),
         9 => Op::PutAccount(account_row(dice.counter())),
         10 => Op::PutPeer(dice.jid(), dice.seq()),
+        11 => Op::PutContact(drawn_contact(dice)),
+        12 => Op::DeleteContact(dice.jid()),
         _ => {
             let (checkpoint, transferred) =
                 (StanzaSeq(dice.upto(*last + 1)), StanzaSeq(dice.upto(*last + 1)));
-            Op::PutMarks(Marks { checkpoint, transferred, streams: dice.number() })
+            let (streams, roster, news) = (dice.number(), dice.number(), dice.number());
+            Op::PutMarks(Marks { checkpoint, transferred, streams, roster, news })
         }
     }
 }
@@ -61,6 +64,23 @@ fn drawn_log_row(dice: &mut Dice, seq: u64) -> LogRow {
     }
 }
 
+fn drawn_contact(dice: &mut Dice) -> ContactRow {
+    ContactRow {
+        jid: dice.jid(),
+        listed: dice.flag(),
+        name: dice.maybe(Dice::text),
+        groups: dice.some(3, Dice::text),
+        to: dice.flag(),
+        from: dice.flag(),
+        ask: dice.flag(),
+        approved: dice.flag(),
+        request: dice.maybe(Dice::text),
+        owed: dice.some(2, |dice| News { no: dice.number(), stanza: dice.text() }),
+        heard: dice.number(),
+        changed: dice.millis(),
+    }
+}
+
 fn drawn_stream(dice: &mut Dice) -> StreamRow {
     StreamRow {
         no: dice.number(),
@@ -79,7 +99,10 @@ fn drawn_stream(dice: &mut Dice) -> StreamRow {
         carbons: dice.flag(),
         held: dice.flag(),
         watches_blocklist: dice.flag(),
+        interested: dice.flag(),
         presence: dice.maybe(Dice::text),
+        directed: dice.some(2, |dice| dice.jid().into()),
+        missed: dice.some(2, |dice| (dice.jid().into(), dice.text())),
     }
 }
 
@@ -125,16 +148,9 @@ pub fn stream_row(no: u64) -> StreamRow {
         handled: Handled(1),
         acked: Handled(2),
         sent_max: Handled(66),
-        rows: Vec::new(),
-        results: Vec::new(),
-        stanzas: Vec::new(),
         noted: StanzaSeq(3),
         next: StanzaSeq(4),
-        suspended: None,
-        carbons: false,
-        held: false,
-        watches_blocklist: false,
-        presence: None,
+        ..StreamRow::default()
     }
 }
 
@@ -148,5 +164,10 @@ pub fn keys(iterations: u32) -> ServerKeys {
 }
 
 pub fn marks(checkpoint: u64, transferred: u64) -> Marks {
-    Marks { checkpoint: StanzaSeq(checkpoint), transferred: StanzaSeq(transferred), streams: 1 }
+    Marks {
+        checkpoint: StanzaSeq(checkpoint),
+        transferred: StanzaSeq(transferred),
+        streams: 1,
+        ..Marks::default()
+    }
 }

@@ -82,16 +82,11 @@ pub fn old_stream(jid: &BareJid, device: &DeviceId, count: u32, now: Millis) -> 
         handled: Handled(count),
         acked: Handled(count),
         sent_max: Handled(count),
-        rows: Vec::new(),
-        results: Vec::new(),
-        stanzas: Vec::new(),
-        noted: StanzaSeq(0),
         next: StanzaSeq(1),
         suspended: Some(now),
         carbons: true,
-        held: false,
-        watches_blocklist: false,
         presence: Some("<presence xmlns='jabber:client'/>".to_owned()),
+        ..StreamRow::default()
     };
     let row = DeviceRow {
         device: device.clone(),

@@ -282,9 +282,9 @@ impl World {
             return;
         }
         let (from, life) = (call.from, call.life);
-        let (to, upto) = (call.request.to.clone(), call.request.upto());
+        let (to, called) = (call.request.to.clone(), call.request.called());
         if self.mailboxes[from].life == life {
-            self.relay_input(from, Input::Transferred(to, upto, reply));
+            self.relay_input(from, Input::Transferred(to, called, reply));
         }
     }
 

@@ -27,9 +27,9 @@ pub enum Input<'a> {
     LinkDown(LinkId),
     /// Another mailbox hands messages over. Answered by [`Output::Reply`].
     Transfer(CallId, &'a TransferRequest),
-    /// What became of [`Output::Transfer`] to this account with this [`TransferRequest::upto`];
+    /// What became of [`Output::Transfer`] to this account with this [`TransferRequest::called`];
     /// `None` if it is not known.
-    Transferred(BareJid, StanzaSeq, Option<TransferReply>),
+    Transferred(BareJid, Called, Option<TransferReply>),
     /// The time of the last [`Output::WakeAt`]. May be early, late or repeated.
     Wake,
     /// This batch, and every one before it, is in the store.
@@ -71,17 +71,35 @@ pub struct TransferRequest {
 }
 
 impl TransferRequest {
-    /// The highest place among its items: which call an answer belongs to.
+    /// The highest place among its items.
     pub fn upto(&self) -> StanzaSeq {
         self.items.iter().map(|item| item.seq).max().unwrap_or_default()
     }
+
+    /// Which call an answer belongs to.
+    pub fn called(&self) -> Called {
+        let news = self.items.iter().map(|item| item.news).max().unwrap_or_default();
+        Called { upto: self.upto(), news }
+    }
 }
 
-/// One message on its way between two mailboxes.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+/// Tells one call of a mailbox from another: two that hold the same may answer for each other.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub struct Called {
+    /// The highest place among its items.
+    pub upto: StanzaSeq,
+    /// The highest number of a change of a subscription among them.
+    pub news: u64,
+}
+
+/// One stanza on its way between two mailboxes.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct TransferItem {
     /// Its place in the sender's log; 0 for one that is not stored.
     pub seq: StanzaSeq,
+    /// For a change of a subscription: its number ([`super::rows::News`]), else 0.
+    #[serde(default)]
+    pub news: u64,
     /// The stanza, stamped with the sender's full JID.
     pub stanza: String,
 }
@@ -143,12 +161,18 @@ pub struct Counters {
     pub carbons: bool,
     /// Available presence was sent.
     pub available: bool,
+    /// ... with this priority.
+    #[serde(default)]
+    pub priority: i8,
     /// Nothing of the log is sent by itself.
     #[serde(default)]
     pub held: bool,
     /// It is told of changes of the blocklist.
     #[serde(default)]
     pub watches_blocklist: bool,
+    /// It is told of changes of the roster.
+    #[serde(default)]
+    pub interested: bool,
 }
 
 /// How far a stream has come.

@@ -6,10 +6,11 @@
 use super::rows::Op;
 use super::{RelayEngine, TransferItem};
 use crate::id::DeviceId;
-use crate::jid::Jid;
+use crate::jid::{BareJid, Jid};
 use crate::limits::{BLOCKED_MAX, FRAME_BYTES_MAX};
 use crate::wire::error::StanzaError;
 use crate::wire::{Element, ns, read_frame, stanza};
+use std::collections::BTreeSet;
 
 impl RelayEngine {
     /// Answers a request about the blocklist.
@@ -28,8 +29,17 @@ impl RelayEngine {
                 self.send_stanza(id, &stanza::iq_result(iq, Some(list)), true);
                 return Ok(());
             }
-            (Some("set"), "block") => self.block(&items(request)?)?,
-            (Some("set"), "unblock") => self.unblock(&items(request)?),
+            (Some("set"), "block") => {
+                let before = self.blocked().to_vec();
+                self.block(&items(request)?)?;
+                self.hide_from_blocked(&before);
+            }
+            (Some("set"), "unblock") => {
+                let before = self.seen_by();
+                self.unblock(&items(request)?);
+                let unblocked: Vec<BareJid> = self.seen_by().difference(&before).cloned().collect();
+                unblocked.iter().for_each(|jid| self.show_to(jid));
+            }
             _ => return Err(StanzaError::FEATURE_NOT_IMPLEMENTED),
         }
         self.send_stanza(id, &stanza::iq_result(iq, None), true);
@@ -74,6 +84,24 @@ impl RelayEngine {
     fn put_account(&mut self, account: super::rows::AccountRow) {
         self.account = Some(account.clone());
         self.gate.write(Op::PutAccount(account));
+    }
+
+    /// Who is subscribed to the account's presence and is sent it.
+    fn seen_by(&self) -> BTreeSet<BareJid> {
+        let subscribed = self.contacts.values().filter(|contact| contact.from).map(|contact| &contact.jid);
+        subscribed.filter(|jid| !self.is_blocked(&(*jid).clone().into())).cloned().collect()
+    }
+
+    /// XEP-0191 §3.3: for a contact that is blocked from now on, nobody is there any more.
+    fn hide_from_blocked(&mut self, before: &[Jid]) {
+        let was_blocked = |jid: &BareJid| {
+            let jid = jid.clone().into();
+            before.iter().any(|blocked| covers(blocked, &jid))
+        };
+        let subscribed = self.contacts.values().filter(|contact| contact.from).map(|contact| &contact.jid);
+        let hidden = subscribed.filter(|jid| !was_blocked(jid) && self.is_blocked(&(*jid).clone().into()));
+        let hidden: Vec<BareJid> = hidden.cloned().collect();
+        hidden.iter().for_each(|jid| self.hide_from(jid));
     }
 
     /// Whether nothing passes between this account and that address. Its own devices always hear

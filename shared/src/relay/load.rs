@@ -2,6 +2,7 @@
 
 use super::api::Counters;
 use super::link::Link;
+use super::presence;
 use super::rows::{DeviceRow, Rows, StreamRow};
 use super::stream::{Device, Sent, Stream};
 use super::transfer::Transfers;
@@ -35,6 +36,7 @@ impl RelayEngine {
             repeats: None,
             peers: rows.peers.into_iter().collect(),
             peers_unsaved: BTreeSet::new(),
+            contacts: rows.contacts.into_iter().map(|row| (row.jid.clone(), row)).collect(),
             transfers: Transfers::default(),
             marks: rows.marks,
             poisoned: false,
@@ -49,6 +51,7 @@ impl RelayEngine {
         for (link, state) in links {
             engine.load_link(link, state);
         }
+        engine.owe_again();
         engine
     }
 
@@ -118,6 +121,8 @@ impl Stream {
         self.carbons = counters.carbons;
         self.held = counters.held;
         self.watches_blocklist = counters.watches_blocklist;
+        self.interested = counters.interested;
+        self.priority = counters.priority;
         self.unrequested = counters.unrequested;
         self.requested = counters.requested.map(|at| at.min(now));
         if !counters.available {
@@ -169,7 +174,11 @@ fn restored(row: StreamRow, tail: &[LogRow], now: Millis) -> Stream {
         carbons: row.carbons,
         held: row.held,
         watches_blocklist: row.watches_blocklist,
+        interested: row.interested,
+        priority: row.presence.as_deref().map(presence::priority).unwrap_or_default(),
         presence: row.presence,
+        directed: row.directed.into_iter().collect(),
+        missed: row.missed.into_iter().collect(),
         unrequested: 0,
         requested: None,
         last_sent: now,

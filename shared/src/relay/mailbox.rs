@@ -165,7 +165,9 @@ impl RelayEngine {
 
     fn send_ephemeral(&mut self, to: &Jid, frame: String, log: &dyn LogStore) {
         if to.bare == self.config.account {
-            self.ephemeral_in(&frame);
+            if let Ok(message) = read_frame(&frame, 2 * FRAME_BYTES_MAX) {
+                self.ephemeral_in(&message);
+            }
         } else {
             self.transfers.push_ephemeral(&to.bare, frame, &self.config.limits);
             self.start_transfers(log);
@@ -209,9 +211,7 @@ impl RelayEngine {
             blocked |= unwanted && refused.contains(&item.seq);
             let is_new = item.seq > had && !waits;
             if item.seq == StanzaSeq(0) {
-                if !unwanted {
-                    self.ephemeral_in(&item.stanza);
-                }
+                self.passed_in(from, item);
             } else if is_new && (full || unwanted) || full && bad::is(Bug::FullForgets) {
                 blocked |= unwanted;
                 self.peers.insert(from.clone(), item.seq.max(had));
@@ -230,22 +230,6 @@ impl RelayEngine {
         let seq = self.peers.get(from).copied().unwrap_or_default();
         self.gate.write(Op::PutPeer(from.clone(), seq));
         if blocked { TransferReply::Blocked(refused) } else { TransferReply::Refused(refused) }
-    }
-
-    /// What is not stored goes to the devices that are there.
-    fn ephemeral_in(&mut self, stanza: &str) {
-        let Ok(message) = read_frame(stanza, 2 * FRAME_BYTES_MAX) else { return };
-        let resource = stanza::address(&message, "to").ok().flatten().and_then(|to| to.resource);
-        let readers: Vec<DeviceId> = self
-            .devices
-            .iter()
-            .filter(|(id, _)| resource.as_deref().is_none_or(|resource| resource == id.as_str()))
-            .filter(|(_, device)| device.stream.as_ref().is_some_and(|stream| stream.presence.is_some()))
-            .map(|(id, _)| id.clone())
-            .collect();
-        for id in readers {
-            self.send_stanza(&id, &message, false);
-        }
     }
 
     fn queue_is_full(&self) -> bool {
@@ -332,7 +316,7 @@ impl RelayEngine {
         self.marks = Marks {
             checkpoint: self.head.last(),
             transferred: self.transfers.upto(self.head.last()),
-            streams: self.marks.streams,
+            ..self.marks
         };
         for peer in std::mem::take(&mut self.peers_unsaved) {
             let seq = self.peers.get(&peer).copied().unwrap_or_default();

@@ -18,9 +18,10 @@
 //!
 //! `link`: a connection up to authentication. `session`: which device it belongs to. `stream`: a
 //! device's numbered stream, its window and its place in the log. `mailbox`: messages in and out
-//! of the log. `transfer`: the way to other mailboxes. `request`: IQs and presence. `archive`: the
-//! log by pages. `offline`: what waits for a device. `devices`: which there are. `blocking`: who is
-//! not heard. `lobby`: clients that have not named their account.
+//! of the log. `transfer`: the way to other mailboxes. `passing`: what goes that way and is not
+//! stored. `request`: IQs. `presence`: who is there. `roster`, `subscription`: who may know.
+//! `archive`: the log by pages. `offline`: what waits for a device. `devices`: which there are.
+//! `blocking`: who is not heard. `lobby`: clients that have not named their account.
 
 pub mod api;
 mod archive;
@@ -31,15 +32,19 @@ mod load;
 pub mod lobby;
 mod mailbox;
 mod offline;
+mod passing;
+mod presence;
 mod request;
+mod roster;
 pub mod rows;
 mod session;
 mod stream;
+mod subscription;
 #[cfg(test)]
 mod tests;
 mod transfer;
 
-pub use api::{CallId, Config, Counters, Input, LinkState, Output, Phase, Registration};
+pub use api::{CallId, Called, Config, Counters, Input, LinkState, Output, Phase, Registration};
 pub use api::{TransferItem, TransferReply, TransferRequest};
 
 use crate::bad::{self, Bug};
@@ -54,7 +59,7 @@ use crate::time::Millis;
 use crate::wire::error::StreamCondition;
 use crate::wire::{Element, ns};
 use link::Link;
-use rows::{AccountRow, Marks, Op};
+use rows::{AccountRow, ContactRow, Marks, Op};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use stream::Device;
 use transfer::Transfers;
@@ -76,6 +81,7 @@ pub struct RelayEngine {
     repeats: Option<Repeats>,
     peers: BTreeMap<BareJid, StanzaSeq>,
     peers_unsaved: BTreeSet<BareJid>,
+    contacts: BTreeMap<BareJid, ContactRow>,
     transfers: Transfers,
     marks: Marks,
     poisoned: bool,
@@ -117,7 +123,7 @@ impl RelayEngine {
             Input::Binary(link) => self.close_link(link, None, 1003),
             Input::LinkDown(link) => self.link_down(link),
             Input::Transfer(call, request) => self.transfer_in(call, request, log),
-            Input::Transferred(peer, upto, reply) => self.transferred(&peer, upto, reply, log),
+            Input::Transferred(peer, called, reply) => self.transferred(&peer, called, reply, log),
             Input::Wake => {}
             Input::Committed(no) => self.committed(no),
             Input::CommitFailed(_) => return self.poison(),

@@ -1,21 +1,30 @@
-//! IQ requests and presence of a bound device. Whatever is not understood gets its error
+//! IQ requests of a bound device. Whatever is not understood gets its error
 //! (R59, RFC 6120 §8.2.3 and §8.4).
 
 use super::{LogStore, RelayEngine};
 use crate::id::DeviceId;
-use crate::limits::PRESENCE_BYTES_MAX;
+use crate::jid::Jid;
 use crate::wire::error::StanzaError;
 use crate::wire::{Element, ns, stanza};
 
 /// What the relay says of itself (XEP-0030 §3).
-const SERVER_FEATURES: [&str; 7] =
-    [ns::DISCO_INFO, ns::DISCO_ITEMS, ns::PING, ns::CARBONS, ns::STANZA_ID, ns::ACCEPTED, ns::BLOCKING];
+const SERVER_FEATURES: [&str; 8] = [
+    ns::DISCO_INFO,
+    ns::DISCO_ITEMS,
+    ns::PING,
+    ns::CARBONS,
+    ns::CARBONS_RULES,
+    ns::STANZA_ID,
+    ns::ACCEPTED,
+    ns::BLOCKING,
+];
 
 /// What it says of an account.
-const ACCOUNT_FEATURES: [&str; 8] = [
+const ACCOUNT_FEATURES: [&str; 9] = [
     ns::DISCO_INFO,
     ns::STANZA_ID,
     ns::CARBONS,
+    ns::CARBONS_RULES,
     ns::MAM,
     ns::MAM_EXTENDED,
     ns::MAM_GROUPCHAT,
@@ -23,9 +32,15 @@ const ACCOUNT_FEATURES: [&str; 8] = [
     ns::DEVICES,
 ];
 
+/// What only the account itself may ask for.
+const OWN: [&str; 5] = [ns::MAM, ns::OFFLINE, ns::DEVICES, ns::BLOCKING, ns::ROSTER];
+
 impl RelayEngine {
     pub(super) fn iq(&mut self, id: &DeviceId, iq: &Element, log: &dyn LogStore) {
         let kind = iq.attr("type").unwrap_or_default();
+        if let Some(to) = self.for_somebody_else(iq) {
+            return self.iq_out(id, iq, &to);
+        }
         if matches!(kind, "result" | "error") {
             return;
         }
@@ -61,8 +76,19 @@ impl RelayEngine {
             ns::OFFLINE => allowed.and_then(|()| self.offline(id, iq, request, log)),
             ns::DEVICES => allowed.and_then(|()| self.devices(id, iq, request)),
             ns::BLOCKING => allowed.and_then(|()| self.blocking(id, iq, request)),
+            ns::ROSTER => allowed.and_then(|()| self.roster(id, iq, request)),
             _ => return None,
         })
+    }
+
+    /// Whom an IQ is for, if it is to reach a device, or another account of this domain.
+    fn for_somebody_else(&self, iq: &Element) -> Option<Jid> {
+        let to = stanza::address(iq, "to").ok().flatten()?;
+        let here = to.bare.domain() == self.config.account.domain() && to.bare.local().is_some();
+        // What only its owner may ask of an account is refused here.
+        let own = iq.children().any(|child| OWN.contains(&child.ns.as_str()));
+        let other = to.bare != self.config.account && !own;
+        (here && iq.attr("id").is_some() && (to.resource.is_some() || other)).then_some(to)
     }
 
     /// An error unless a request is for this account.
@@ -110,8 +136,6 @@ impl RelayEngine {
             ("get", ns::DISCO_ITEMS, "query") if server || own => {
                 Ok(Some(Element::new(ns::DISCO_ITEMS, "query")))
             }
-            // RFC 6121 §2.1.3
-            ("get", ns::ROSTER, "query") if own => Ok(Some(Element::new(ns::ROSTER, "query"))),
             ("set", ns::CARBONS, "enable" | "disable") if own => {
                 if let Some(stream) = self.stream_mut(id) {
                     stream.carbons = child.name == "enable";
@@ -121,63 +145,15 @@ impl RelayEngine {
             // RFC 3921 §3: nothing left to do.
             ("set", ns::SESSION, "session") if server => Ok(None),
             ("set", ns::BIND, "bind") if server => Err(StanzaError::NOT_ALLOWED),
-            (_, ns::REGISTER | ns::ROSTER, _) if server || own => Err(StanzaError::FEATURE_NOT_IMPLEMENTED),
+            (_, ns::REGISTER, _) if server || own => Err(StanzaError::FEATURE_NOT_IMPLEMENTED),
             _ => Err(StanzaError::SERVICE_UNAVAILABLE),
         }
     }
+}
 
-    /// Own presence: to the account's own devices (RFC 6121 §4.2.2, §4.5.2).
-    pub(super) fn presence(&mut self, id: &DeviceId, presence: &Element, log: &dyn LogStore) {
-        let kind = presence.attr("type");
-        if presence.attr("to").is_some() || !matches!(kind, None | Some("unavailable")) {
-            // RFC 6121 §3: there are no subscriptions here.
-            if matches!(kind, Some("subscribe" | "probe")) {
-                self.refuse(id, presence, StanzaError::SERVICE_UNAVAILABLE);
-            }
-            return;
-        }
-        let frame = presence.to_frame();
-        if frame.len() > PRESENCE_BYTES_MAX {
-            return self.refuse(id, presence, StanzaError::POLICY_VIOLATION);
-        }
-        let available = kind.is_none();
-        let first = {
-            let Some(stream) = self.stream_mut(id) else { return };
-            let first = available && stream.presence.is_none();
-            stream.presence = available.then_some(frame);
-            first
-        };
-        self.put_device(id);
-        let bare = self.config.account.to_string();
-        let others = self.tell_the_others(id, presence);
-        if available {
-            self.send_stanza(id, &presence.clone().with_attr("to", bare.as_str()), false);
-        }
-        if first {
-            for (_, theirs) in others {
-                if let Ok(theirs) = crate::wire::read_frame(&theirs, crate::limits::FRAME_BYTES_MAX) {
-                    self.send_stanza(id, &theirs.with_attr("to", bare.as_str()), false);
-                }
-            }
-            self.flush(id, log);
-        }
-    }
-
-    /// The account's other devices that are there see a presence of this one. Returns them, each
-    /// with its own.
-    pub(super) fn tell_the_others(&mut self, id: &DeviceId, presence: &Element) -> Vec<(DeviceId, String)> {
-        let others: Vec<(DeviceId, String)> = self
-            .devices
-            .iter()
-            .filter(|(other, _)| *other != id)
-            .filter_map(|(other, device)| Some((other.clone(), device.stream.as_ref()?.presence.clone()?)))
-            .collect();
-        let seen = presence.clone().with_attr("to", self.config.account.as_str());
-        for (other, _) in &others {
-            self.send_stanza(other, &seen, false);
-        }
-        others
-    }
+/// What somebody else is told of an account.
+pub(super) fn disco_of_account_for_others() -> Element {
+    disco_info("account", "registered", &[ns::DISCO_INFO, ns::DISCO_ITEMS])
 }
 
 fn disco_info(category: &str, kind: &str, features: &[&str]) -> Element {

@@ -46,7 +46,7 @@ fn named() -> bool {
 }
 
 /// A stream under stream management, as it can be taken up after a crash (XEP-0198 §5).
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct StreamRow {
     /// Its number in this mailbox; never reused.
     pub no: u64,
@@ -79,8 +79,55 @@ pub struct StreamRow {
     /// It is told of changes of the blocklist (XEP-0191 §3.2).
     #[serde(default)]
     pub watches_blocklist: bool,
+    /// It is told of changes of the roster (RFC 6121 §2.1.6).
+    #[serde(default)]
+    pub interested: bool,
     /// It has sent available presence, this one.
     pub presence: Option<String>,
+    /// Whom else it has sent its presence to (RFC 6121 §4.6).
+    #[serde(default)]
+    pub directed: Vec<Jid>,
+    /// Presence of others that it could not be sent: the newest of each.
+    #[serde(default)]
+    pub missed: Vec<(Jid, String)>,
+}
+
+/// Somebody on the roster (RFC 6121 §2), or who asks to be.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ContactRow {
+    /// Who.
+    pub jid: BareJid,
+    /// It is on the roster that devices are shown.
+    pub listed: bool,
+    /// What the account calls it.
+    pub name: Option<String>,
+    /// The roster's groups that it is in.
+    pub groups: Vec<String>,
+    /// The account sees its presence.
+    pub to: bool,
+    /// It sees the account's presence.
+    pub from: bool,
+    /// The account has asked to see its presence and has no answer.
+    pub ask: bool,
+    /// What it will ask for is granted already (RFC 6121 §3.4).
+    pub approved: bool,
+    /// Its request to see the account's presence, until that is answered.
+    pub request: Option<String>,
+    /// Changes of subscriptions that its mailbox is not known to have.
+    pub owed: Vec<News>,
+    /// The newest change that its mailbox has told.
+    pub heard: u64,
+    /// When this last changed.
+    pub changed: Millis,
+}
+
+/// A change of a subscription, on its way to the other side.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct News {
+    /// Its number among all of the account's; never reused.
+    pub no: u64,
+    /// The presence stanza that says it.
+    pub stanza: String,
 }
 
 /// A log row as the answer to a query.
@@ -103,6 +150,12 @@ pub struct Marks {
     pub transferred: StanzaSeq,
     /// Highest stream number given.
     pub streams: u64,
+    /// The roster's version (RFC 6121 §2.6).
+    #[serde(default)]
+    pub roster: u64,
+    /// Highest number given to a change of a subscription.
+    #[serde(default)]
+    pub news: u64,
 }
 
 /// One change. The operations of a batch are applied in order and all or none.
@@ -120,6 +173,10 @@ pub enum Op {
     PutPeer(BareJid, StanzaSeq),
     /// Table `account`.
     PutMarks(Marks),
+    /// Table `contact`.
+    PutContact(ContactRow),
+    /// Table `contact`.
+    DeleteContact(BareJid),
 }
 
 /// Everything an engine needs to start.
@@ -133,6 +190,9 @@ pub struct Rows {
     pub devices: Vec<DeviceRow>,
     /// Table `peer`.
     pub peers: Vec<(BareJid, StanzaSeq)>,
+    /// Table `contact`.
+    #[serde(default)]
+    pub contacts: Vec<ContactRow>,
     /// Log rows above the lower of the two marks, in order.
     pub tail: Vec<LogRow>,
     /// The newest row's place.

@@ -218,6 +218,7 @@ impl RelayEngine {
         for frame in frames {
             self.gate.effect(Effect::Frame(link, frame));
         }
+        self.show_missed(id);
         self.flush(id, log);
         self.request_ack(id);
     }
@@ -254,9 +255,7 @@ impl RelayEngine {
     pub(super) fn stream_ended(&mut self, id: &DeviceId, stream: &Stream) {
         self.gate.forget(stream.no);
         if stream.presence.is_some() {
-            let gone = Element::new(ns::CLIENT, "presence").with_attr("type", "unavailable");
-            let from = self.config.account.with_resource(id.as_str()).to_string();
-            self.tell_the_others(id, &gone.with_attr("from", from));
+            self.presence_ended(id, stream.directed.iter().cloned());
         }
     }
 }

@@ -12,12 +12,14 @@ use super::{Counters, Effect, LogStore, RelayEngine};
 use crate::bad::{self, Bug};
 use crate::delivery::{self, Reader};
 use crate::id::{DeviceId, LinkId, StanzaSeq};
+use crate::jid::Jid;
 use crate::limits::Limits;
 use crate::log::LogRow;
 use crate::sm::{Handled, Window};
 use crate::time::Millis;
 use crate::wire::error::StreamCondition;
 use crate::wire::{Element, ns};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One of the account's devices.
 #[derive(Clone, Debug)]
@@ -40,6 +42,17 @@ pub(super) enum Sent {
     Stanza(String),
 }
 
+/// Whether what is sent is sent again if the stream is resumed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Keep {
+    /// No: it is stale by then.
+    Not,
+    /// Yes, unless the relay dies before the stream's row is next written.
+    WithNextRow,
+    /// Yes; it leaves once that is on disk.
+    Durably,
+}
+
 /// A device's stream, connected or waiting to be resumed.
 #[derive(Clone, Debug)]
 pub(super) struct Stream {
@@ -56,7 +69,13 @@ pub(super) struct Stream {
     /// Nothing of the log is sent by itself: the device takes it in pages.
     pub(super) held: bool,
     pub(super) watches_blocklist: bool,
+    pub(super) interested: bool,
     pub(super) presence: Option<String>,
+    pub(super) priority: i8,
+    /// Whom else it has sent its presence to.
+    pub(super) directed: BTreeSet<Jid>,
+    /// Presence of others that it could not be sent: the newest of each.
+    pub(super) missed: BTreeMap<Jid, String>,
     pub(super) unrequested: u32,
     pub(super) requested: Option<Millis>,
     pub(super) last_sent: Millis,
@@ -82,7 +101,11 @@ impl Stream {
             carbons: false,
             held: false,
             watches_blocklist: false,
+            interested: false,
             presence: None,
+            priority: 0,
+            directed: BTreeSet::new(),
+            missed: BTreeMap::new(),
             unrequested: 0,
             requested: None,
             last_sent: now,
@@ -101,8 +124,16 @@ impl Stream {
     }
 
     pub(super) fn deadline(&self, durable: Handled, limits: &Limits) -> Option<Millis> {
-        self.link?;
+        if self.link.is_none() {
+            // Who is seen to be there and does not come back is seen to have left.
+            return self.presence.as_ref().and(self.over_at(limits));
+        }
         [self.ack_deadline(limits), self.tell_deadline(durable, limits)].into_iter().flatten().min()
+    }
+
+    /// From when on a stream without a connection cannot be resumed.
+    fn over_at(&self, limits: &Limits) -> Option<Millis> {
+        self.suspended.map(|since| since.plus(limits.resume_window_ms.saturating_add(1)))
     }
 
     /// When an ack request is due, or given up.
@@ -135,12 +166,19 @@ impl Stream {
             available: self.presence.is_some(),
             held: self.held,
             watches_blocklist: self.watches_blocklist,
+            interested: self.interested,
+            priority: self.priority,
         }
     }
 
     /// Whether the log flows to this device now.
     fn reads(&self) -> Option<LinkId> {
-        self.link.filter(|_| self.presence.is_some() && !self.held)
+        self.link.filter(|_| self.listens() && !self.held)
+    }
+
+    /// Whether its device wants what is sent to the account (RFC 6121 §8.5.2.1.1).
+    pub(super) fn listens(&self) -> bool {
+        self.presence.is_some() && self.priority >= 0
     }
 
     fn has_room(&self, limits: &Limits) -> bool {
@@ -201,7 +239,10 @@ impl Stream {
             carbons: self.carbons,
             held: self.held,
             watches_blocklist: self.watches_blocklist,
+            interested: self.interested,
             presence: self.presence.clone(),
+            directed: self.directed.iter().cloned().collect(),
+            missed: self.missed.iter().map(|(from, frame)| (from.clone(), frame.clone())).collect(),
         }
     }
 }
@@ -258,6 +299,7 @@ impl RelayEngine {
             self.put_device(id);
         }
         self.flush(id, log);
+        self.show_missed(id);
         self.request_ack(id);
         Ok(())
     }
@@ -359,24 +401,30 @@ impl RelayEngine {
     /// even by a relay that was restarted. What is not kept is not sent either to a device that
     /// takes nothing: each number it is given must be sent again when it comes back.
     pub(super) fn send_stanza(&mut self, id: &DeviceId, element: &Element, keep: bool) {
+        self.send_kept(id, element, if keep { Keep::Durably } else { Keep::Not });
+    }
+
+    pub(super) fn send_kept(&mut self, id: &DeviceId, element: &Element, keep: Keep) {
         let (now, limits) = (self.now, self.config.limits);
         let Some(stream) = self.stream_mut(id) else { return };
         let Some(link) = stream.link else { return };
-        if !keep && stream.owes_acks(&limits) {
+        if keep == Keep::Not && stream.owes_acks(&limits) {
             return;
         }
         let frame = element.to_frame();
         // An answer to a request that is mostly its own `id` is not worth more than all others.
-        let keep = keep && frame.len() <= limits.kept_bytes_max;
+        let keep = if frame.len() <= limits.kept_bytes_max { keep } else { Keep::Not };
         if stream.managed {
-            let number =
-                if keep { stream.window.push(Sent::Stanza(frame.clone())) } else { stream.window.skip() };
+            let number = match keep {
+                Keep::Not => stream.window.skip(),
+                Keep::WithNextRow | Keep::Durably => stream.window.push(Sent::Stanza(frame.clone())),
+            };
             stream.unrequested = stream.unrequested.saturating_add(1);
             stream.last_sent = now;
             // XEP-0198 §5: a number that was used must be known when the stream is resumed.
             let beyond_lease =
                 number.since(stream.window.acked()) > stream.sent_max.since(stream.window.acked());
-            if keep || (beyond_lease && !bad::is(Bug::LeaseIgnored)) {
+            if keep == Keep::Durably || (beyond_lease && !bad::is(Bug::LeaseIgnored)) {
                 self.put_device(id);
             }
         }
@@ -469,10 +517,15 @@ impl RelayEngine {
     pub(super) fn streams_on_time(&mut self) {
         let (now, limits) = (self.now, self.config.limits);
         let due = |deadline: Option<Millis>| deadline.is_some_and(|at| at <= now);
-        let mut ask = Vec::new();
+        let (mut ask, mut left) = (Vec::new(), Vec::new());
         for (id, device) in &mut self.devices {
             let Some(stream) = device.stream.as_mut() else { continue };
-            let Some(link) = stream.link else { continue };
+            let Some(link) = stream.link else {
+                if stream.presence.is_some() && due(stream.over_at(&limits)) {
+                    left.push(id.clone());
+                }
+                continue;
+            };
             if due(stream.ack_deadline(&limits)) {
                 ask.push((id.clone(), link, stream.requested.is_some()));
             }
@@ -481,6 +534,9 @@ impl RelayEngine {
                 stream.told = durable;
                 self.gate.effect(Effect::Ack(link, stream.no));
             }
+        }
+        for id in left {
+            self.presence_over(&id);
         }
         for (id, link, unanswered) in ask {
             if unanswered {

@@ -3,12 +3,17 @@
 //!
 //! The transfer cursor is not saved on its own: each log row carries it as it stood, each
 //! connection remembers it over hibernation, and what is called twice is recognised there.
+//!
+//! What is in no log goes the same way and keeps its place among what is; what becomes of it when a
+//! call fails depends on what it is (see [`Item`]).
 
-use super::{Effect, LogStore, RelayEngine, TransferItem, TransferReply, TransferRequest};
+use super::{Called, Effect, LogStore, RelayEngine, TransferItem, TransferReply, TransferRequest};
 use crate::bad::{self, Bug};
 use crate::id::StanzaSeq;
 use crate::jid::BareJid;
-use crate::limits::{FRAME_BYTES_MAX, Limits, TRANSFER_RETRY_MS_MAX, TRANSFER_RETRY_MS_MIN};
+use crate::limits::{
+    FRAME_BYTES_MAX, Limits, TRANSFER_PASSING_MAX, TRANSFER_RETRY_MS_MAX, TRANSFER_RETRY_MS_MIN,
+};
 use crate::time::Millis;
 use crate::wire::error::StanzaError;
 use crate::wire::{read_frame, stanza};
@@ -23,16 +28,34 @@ pub(super) struct Transfers {
 #[derive(Clone, Debug, Default)]
 struct Queue {
     items: VecDeque<Item>,
-    /// The call that is out: its highest place, and how many items it holds.
-    in_flight: Option<(StanzaSeq, usize)>,
+    /// The call that is out, and how many items it holds.
+    in_flight: Option<(Called, usize)>,
     failures: u32,
     retry: Option<Millis>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Item {
+    /// A row of the log: handed over until it is known to have arrived.
     Row(StanzaSeq),
+    /// A change of a subscription, which its contact's row holds: like a row of the log.
+    News(u64),
+    /// Presence: tried a few times more.
+    Presence(String),
+    /// An IQ: not tried again, since it might be heard twice. Its sender is told.
+    Iq(String),
+    /// What is stale a moment later: lost with the call.
     Ephemeral(String),
+}
+
+/// Failed calls after which presence is too old to be told.
+const PRESENCE_FAILURES_MAX: u32 = 4;
+
+impl Queue {
+    /// How many items are in no row.
+    fn passing(&self) -> usize {
+        self.items.iter().filter(|item| !matches!(item, Item::Row(_) | Item::News(_))).count()
+    }
 }
 
 impl Transfers {
@@ -52,6 +75,33 @@ impl Transfers {
         }
     }
 
+    /// Queues a change of a subscription.
+    pub(super) fn push_news(&mut self, peer: &BareJid, no: u64) {
+        self.queues.entry(peer.clone()).or_default().items.push_back(Item::News(no));
+    }
+
+    /// Queues presence. If there is too much, the oldest that is not under way goes.
+    pub(super) fn push_presence(&mut self, peer: &BareJid, stanza: String) {
+        let queue = self.queues.entry(peer.clone()).or_default();
+        let called = queue.in_flight.map_or(0, |(_, called)| called);
+        if queue.passing() >= TRANSFER_PASSING_MAX {
+            let is_old = |(place, item): (usize, &Item)| place >= called && matches!(item, Item::Presence(_));
+            let oldest = queue.items.iter().enumerate().position(is_old);
+            oldest.map(|place| queue.items.remove(place));
+        }
+        queue.items.push_back(Item::Presence(stanza));
+    }
+
+    /// Queues an IQ; whether there was room for it.
+    pub(super) fn push_iq(&mut self, peer: &BareJid, stanza: String) -> bool {
+        let queue = self.queues.entry(peer.clone()).or_default();
+        let room = queue.passing() < TRANSFER_PASSING_MAX;
+        if room {
+            queue.items.push_back(Item::Iq(stanza));
+        }
+        room
+    }
+
     /// A message that came back is not handed over.
     pub(super) fn forget_row(&mut self, peer: &BareJid, seq: StanzaSeq) {
         let Some(queue) = self.queues.get_mut(peer) else { return };
@@ -65,7 +115,7 @@ impl Transfers {
     pub(super) fn upto(&self, last: StanzaSeq) -> StanzaSeq {
         let waiting = self.queues.values().flat_map(|queue| &queue.items).filter_map(|item| match item {
             Item::Row(seq) => Some(*seq),
-            Item::Ephemeral(_) => None,
+            _ => None,
         });
         waiting.min().map_or(last, |first| StanzaSeq(first.0.saturating_sub(1)))
     }
@@ -105,12 +155,20 @@ impl RelayEngine {
         let items = items
             .into_iter()
             .filter_map(|item| match item {
-                Item::Row(seq) => self.head.row(log, seq).map(|row| TransferItem { seq, stanza: row.stanza }),
-                Item::Ephemeral(stanza) => Some(TransferItem { seq: StanzaSeq(0), stanza }),
+                Item::Row(seq) => {
+                    self.head.row(log, seq).map(|row| TransferItem { seq, stanza: row.stanza, news: 0 })
+                }
+                Item::News(no) => {
+                    let owed = self.contacts.get(peer)?.owed.iter().find(|news| news.no == no)?;
+                    Some(TransferItem { news: no, stanza: owed.stanza.clone(), ..TransferItem::default() })
+                }
+                Item::Presence(stanza) | Item::Iq(stanza) | Item::Ephemeral(stanza) => {
+                    Some(TransferItem { stanza, ..TransferItem::default() })
+                }
             })
             .collect();
         let request = TransferRequest { from: self.config.account.clone(), to: peer.clone(), items };
-        queue.in_flight = Some((request.upto(), called));
+        queue.in_flight = Some((request.called(), called));
         if bad::is(Bug::TransferDoneOnCall) {
             self.transfers.queues.remove(peer);
         }
@@ -122,43 +180,30 @@ impl RelayEngine {
     pub(super) fn transferred(
         &mut self,
         peer: &BareJid,
-        upto: StanzaSeq,
+        call: Called,
         reply: Option<TransferReply>,
         log: &dyn LogStore,
     ) {
-        let now = self.now;
         let Some(queue) = self.transfers.queues.get_mut(peer) else { return };
-        let Some((_, called)) = queue.in_flight.take_if(|(called_upto, _)| *called_upto == upto) else {
-            return;
-        };
-        let Some(reply) = reply else {
-            queue.items.retain(|item| matches!(item, Item::Row(_)));
-            if queue.items.is_empty() && !bad::is(Bug::WakesForNothing) {
-                // Nothing is left to try again, so there is nothing to wake for.
-                self.transfers.queues.remove(peer);
-                return;
-            }
-            let pause = TRANSFER_RETRY_MS_MIN.checked_shl(queue.failures).unwrap_or(TRANSFER_RETRY_MS_MAX);
-            queue.failures = (queue.failures + 1).min(16);
-            queue.retry = Some(now.plus(pause.min(TRANSFER_RETRY_MS_MAX)));
-            return;
-        };
+        let Some((_, called)) = queue.in_flight.take_if(|(out, _)| *out == call) else { return };
+        let Some(reply) = reply else { return self.call_failed(peer) };
         queue.failures = 0;
         let mut done: Vec<Item> = queue.items.drain(..called.min(queue.items.len())).collect();
         if let TransferReply::Refused(refused) | TransferReply::Blocked(refused) = &reply
             && !bad::is(Bug::RefusalOvertaken)
         {
             let is_behind = |item: &Item| matches!(item, Item::Row(seq) if refused.iter().max() < Some(seq));
-            let behind = done.iter().position(is_behind).unwrap_or(done.len());
-            let again = done.split_off(behind).into_iter().filter(|item| matches!(item, Item::Row(_)));
-            again.rev().for_each(|item| queue.items.push_front(item));
+            let (again, taken): (Vec<Item>, Vec<Item>) = done.into_iter().partition(is_behind);
+            again.into_iter().rev().for_each(|item| queue.items.push_front(item));
+            done = taken;
         }
         if queue.items.is_empty() {
             self.transfers.queues.remove(peer);
         }
+        self.passed(peer, &done, &reply);
         let rows = done.into_iter().filter_map(|item| match item {
             Item::Row(seq) => Some(seq),
-            Item::Ephemeral(_) => None,
+            _ => None,
         });
         let (error, back): (_, Vec<StanzaSeq>) = match reply {
             TransferReply::Accepted => return,
@@ -174,6 +219,53 @@ impl RelayEngine {
         };
         for seq in back {
             self.bounce(peer, seq, error, log);
+        }
+    }
+
+    /// What became of a call is not known.
+    fn call_failed(&mut self, peer: &BareJid) {
+        let now = self.now;
+        let Some(queue) = self.transfers.queues.get_mut(peer) else { return };
+        let old = queue.failures >= PRESENCE_FAILURES_MAX;
+        let (again, over): (VecDeque<Item>, VecDeque<Item>) =
+            queue.items.drain(..).partition(|item| match item {
+                Item::Row(_) | Item::News(_) => true,
+                Item::Presence(_) => !old,
+                Item::Iq(_) | Item::Ephemeral(_) => false,
+            });
+        queue.items = again;
+        if queue.items.is_empty() && !bad::is(Bug::WakesForNothing) {
+            // Nothing is left to try again, so there is nothing to wake for.
+            self.transfers.queues.remove(peer);
+        } else {
+            let pause = TRANSFER_RETRY_MS_MIN.checked_shl(queue.failures).unwrap_or(TRANSFER_RETRY_MS_MAX);
+            queue.failures = (queue.failures + 1).min(16);
+            queue.retry = Some(now.plus(pause.min(TRANSFER_RETRY_MS_MAX)));
+        }
+        for item in over {
+            if let Item::Iq(stanza) = item {
+                self.iq_returned(&stanza, StanzaError::REMOTE_SERVER_TIMEOUT);
+            }
+        }
+    }
+
+    /// A call has an answer: what was in it and in no log has arrived, or there is nobody.
+    fn passed(&mut self, peer: &BareJid, done: &[Item], reply: &TransferReply) {
+        let news = done.iter().filter_map(|item| match item {
+            Item::News(no) => Some(*no),
+            _ => None,
+        });
+        if let Some(upto) = news.max() {
+            self.news_arrived(peer, upto);
+        }
+        if *reply != TransferReply::NoSuchUser {
+            return;
+        }
+        for item in done {
+            if let Item::Iq(stanza) = item {
+                // RFC 6121 §8.5.1
+                self.iq_returned(stanza, StanzaError::SERVICE_UNAVAILABLE);
+            }
         }
     }
 

@@ -109,6 +109,8 @@ impl StanzaError {
     pub const POLICY_VIOLATION: Self = Self("modify", "policy-violation");
     /// We do not talk to other servers.
     pub const REMOTE_SERVER_NOT_FOUND: Self = Self("cancel", "remote-server-not-found");
+    /// The other side could not be reached.
+    pub const REMOTE_SERVER_TIMEOUT: Self = Self("wait", "remote-server-timeout");
     /// A queue is full.
     pub const RESOURCE_CONSTRAINT: Self = Self("wait", "resource-constraint");
     /// No such user, or none who wants this.

@@ -34,6 +34,8 @@ pub const DELAY: &str = "urn:xmpp:delay";
 pub const CHAT_STATES: &str = "http://jabber.org/protocol/chatstates";
 /// XEP-0280
 pub const CARBONS: &str = "urn:xmpp:carbons:2";
+/// XEP-0280 §6.1
+pub const CARBONS_RULES: &str = "urn:xmpp:carbons:rules:0";
 /// XEP-0297
 pub const FORWARD: &str = "urn:xmpp:forward:0";
 /// XEP-0334
@@ -60,6 +62,10 @@ pub const MAM: &str = "urn:xmpp:mam:2";
 pub const MAM_EXTENDED: &str = "urn:xmpp:mam:2#extended";
 /// XEP-0313 §8
 pub const MAM_GROUPCHAT: &str = "urn:xmpp:mam:2#groupchat-field";
+/// RFC 6121 §2.6.1
+pub const ROSTER_VERSIONS: &str = "urn:xmpp:features:rosterver";
+/// RFC 6121 §3.4
+pub const PRE_APPROVAL: &str = "urn:xmpp:features:pre-approval";
 /// RFC 6121 §2
 pub const ROSTER: &str = "jabber:iq:roster";
 /// Ours: the account's devices (`crate::relay::devices`).

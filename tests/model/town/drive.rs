@@ -6,7 +6,7 @@ use shared::client::rows::Op;
 use shared::client::{self, Event, LinkState};
 use shared::id::{LinkId, StanzaSeq};
 use shared::memory::ClientStore;
-use shared::relay::{self, CallId, TransferReply};
+use shared::relay::{self, CallId, Called, TransferReply};
 use std::collections::{BTreeMap, VecDeque};
 
 impl Town {
@@ -173,7 +173,7 @@ impl Town {
         }
     }
 
-    fn carry_call(&mut self, caller: Caller) -> Option<(StanzaSeq, TransferReply)> {
+    fn carry_call(&mut self, caller: Caller) -> Option<(Called, TransferReply)> {
         let Some(Leg::Call(request)) = self.calls.remove(&caller) else { return None };
         let callee = 1 - caller.0;
         let reply = self.relay(callee, relay::Input::Transfer(CallId(0), &request))?;
@@ -182,32 +182,32 @@ impl Town {
             return None;
         }
         if self.scope.late_answers {
-            self.calls.insert(caller, Leg::Answer(request.upto(), reply.clone()));
+            self.calls.insert(caller, Leg::Answer(request.called(), reply.clone()));
         }
-        Some((request.upto(), reply))
+        Some((request.called(), reply))
     }
 
     /// An answer comes back, or gets lost on the way.
     pub(super) fn answer(&mut self, caller: Caller, arrives: bool) {
         let under_way = match self.calls.get(&caller) {
-            Some(Leg::Answer(upto, reply)) => Some((*upto, reply.clone())),
+            Some(Leg::Answer(called, reply)) => Some((*called, reply.clone())),
             Some(Leg::Call(_)) => self.carry_call(caller),
             None => None,
         };
         self.calls.remove(&caller);
-        if let Some((upto, reply)) = under_way {
-            self.answered(caller, upto, Some(reply).filter(|_| arrives));
+        if let Some((called, reply)) = under_way {
+            self.answered(caller, called, Some(reply).filter(|_| arrives));
         }
     }
 
     pub(super) fn lose_call(&mut self, caller: Caller) {
         if let Some(Leg::Call(request)) = self.calls.remove(&caller) {
-            self.answered(caller, request.upto(), None);
+            self.answered(caller, request.called(), None);
         }
     }
 
-    fn answered(&mut self, caller: Caller, upto: StanzaSeq, reply: Option<TransferReply>) {
-        self.relay(caller.0, relay::Input::Transferred(jid(1 - caller.0), upto, reply));
+    fn answered(&mut self, caller: Caller, called: Called, reply: Option<TransferReply>) {
+        self.relay(caller.0, relay::Input::Transferred(jid(1 - caller.0), called, reply));
     }
 
     pub(super) fn wake(&mut self) {

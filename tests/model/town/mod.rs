@@ -42,7 +42,7 @@ use shared::id::{DeviceId, LinkId, OriginId, StanzaSeq};
 use shared::jid::BareJid;
 use shared::limits::Limits;
 use shared::memory::{ClientStore, MailboxStore};
-use shared::relay::{self, LinkState, Registration, RelayEngine, TransferReply, TransferRequest};
+use shared::relay::{self, Called, LinkState, Registration, RelayEngine, TransferReply, TransferRequest};
 use shared::time::Millis;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -111,7 +111,7 @@ type Caller = (usize, u8);
 #[derive(Clone, Debug)]
 enum Leg {
     Call(TransferRequest),
-    Answer(StanzaSeq, TransferReply),
+    Answer(Called, TransferReply),
 }
 
 /// See the module.

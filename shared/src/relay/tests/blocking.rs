@@ -94,6 +94,7 @@ fn what_was_refused_stays_refused_when_the_call_comes_again_and_he_is_heard_by_t
     let (mut world, _, mut bob) = two();
     let item = |seq: u64| TransferItem {
         seq: StanzaSeq(seq),
+        news: 0,
         stanza: format!(
             "<message xmlns='jabber:client' from='a@d/phone' to='b@d' id='{seq}'><body>{seq}</body></message>"
         ),

@@ -37,7 +37,7 @@ fn numbers_at_their_end_do_not_end_the_mailbox() {
         "<iq xmlns='jabber:client' type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>";
     alone.input(Input::Frame(LinkId(3), bind));
     let stanza = "<message xmlns='jabber:client' to='a@d'><body>x</body></message>".to_owned();
-    let items = vec![TransferItem { seq: StanzaSeq(1), stanza }];
+    let items = vec![TransferItem { seq: StanzaSeq(1), stanza, news: 0 }];
     let request = TransferRequest { from: super::world::jid("b"), to: super::world::jid("a"), items };
     alone.input(Input::Transfer(CallId(1), &request));
     alone.input(Input::Frame(LinkId(1), "<presence xmlns='jabber:client'/>"));

@@ -28,6 +28,7 @@ fn back(world: &mut World, bob: &mut Device) {
 fn call(places: &[u64]) -> TransferRequest {
     let items = places.iter().map(|place| TransferItem {
         seq: StanzaSeq(*place),
+        news: 0,
         stanza: format!(
             "<message xmlns='jabber:client' from='a@d/phone' to='b@d' id='{place}'><body>{place}</body></message>"
         ),

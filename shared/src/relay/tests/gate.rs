@@ -67,7 +67,7 @@ fn another_mailbox_is_told_that_a_message_is_taken_when_its_row_is_on_disk() {
     let mut world = World::new();
     let mut bob = Device::online(&mut world, "b", "phone");
     let stanza = MESSAGE.replace(" to=", " from='a@d/phone' to=");
-    let items = vec![TransferItem { seq: StanzaSeq(1), stanza }];
+    let items = vec![TransferItem { seq: StanzaSeq(1), stanza, news: 0 }];
     let request = TransferRequest { from: jid("a"), to: jid("b"), items };
     world.slow_disk = true;
     assert_eq!(world.transfer(&request), None);

@@ -13,6 +13,8 @@ mod full;
 mod gate;
 mod lobby;
 mod offline;
+mod passing;
+mod people;
 mod resumption;
 mod transfer;
 mod world;

@@ -7,7 +7,7 @@ use crate::id::{DeviceId, LinkId, StanzaSeq};
 use crate::limits::{Limits, TRANSFER_RETRY_MS_MIN};
 use crate::memory::MailboxStore;
 use crate::relay::rows::{DeviceRow, Op};
-use crate::relay::{Config, Counters, Input, LinkState, Output, Phase, Registration};
+use crate::relay::{Called, Config, Counters, Input, LinkState, Output, Phase, Registration};
 use crate::relay::{RelayEngine, TransferReply, TransferRequest};
 use crate::sm::Handled;
 use crate::time::Millis;
@@ -41,9 +41,11 @@ pub fn bound() -> LinkState {
         stream: 1,
         carbons: false,
         available: false,
+        priority: 0,
         acked: None,
         held: false,
         watches_blocklist: false,
+        interested: false,
     };
     LinkState {
         phase: Phase::Bound("phone".into()),
@@ -127,7 +129,7 @@ fn a_state_that_cannot_be_handed_over_leaves_nothing_to_wake_up_for() {
     let mut alone = Alone::new();
     alone.input(Input::Frame(LINK, TYPING));
     assert_eq!(alone.called(), [0]);
-    alone.input(Input::Transferred(jid("b"), StanzaSeq(0), None));
+    alone.input(Input::Transferred(jid("b"), Called::default(), None));
     assert_eq!(alone.wake, None, "it is lost with the call");
     alone.now = alone.now.plus(TRANSFER_RETRY_MS_MIN);
     alone.input(Input::Wake);
@@ -142,7 +144,11 @@ fn a_commit_reported_twice_is_old_news_for_the_log_too() {
     assert_eq!(alone.called(), [1]);
     alone.message("2");
     alone.input(Input::Committed(first));
-    alone.input(Input::Transferred(jid("b"), StanzaSeq(1), Some(TransferReply::Accepted)));
+    alone.input(Input::Transferred(
+        jid("b"),
+        Called { upto: StanzaSeq(1), news: 0 },
+        Some(TransferReply::Accepted),
+    ));
     assert_eq!(alone.calls, []);
     alone.commit();
     assert_eq!(alone.called(), [2], "what is on its way to the disk is still there to be handed over");

@@ -169,9 +169,10 @@ impl World {
     /// A call from another mailbox. What it answers has left it, whether it stands afterwards or
     /// not.
     pub fn transfer(&mut self, request: &TransferRequest) -> Option<TransferReply> {
-        self.answer = None;
+        // It may itself call before it has answered, and be called back.
+        let outer = self.answer.take();
         self.input(&request.to, Input::Transfer(CallId(0), request));
-        self.answer.take()
+        std::mem::replace(&mut self.answer, outer)
     }
 
     pub fn pass(&mut self, ms: u64) {
@@ -225,7 +226,7 @@ impl World {
                     let mailbox = self.mailbox(account);
                     mailbox.engine.handle(
                         now,
-                        Input::Transferred(to, request.upto(), reply),
+                        Input::Transferred(to, request.called(), reply),
                         &mailbox.disk.rows,
                     );
                 }

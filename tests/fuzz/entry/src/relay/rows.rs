@@ -10,7 +10,7 @@ use shared::jid::BareJid;
 use shared::log::LogRow;
 use shared::memory::MailboxStore;
 use shared::relay::LinkState;
-use shared::relay::rows::{AccountRow, DeviceRow, Marks};
+use shared::relay::rows::{AccountRow, ContactRow, DeviceRow, Marks};
 use std::collections::BTreeMap;
 
 /// What is in the store, and which connections outlived the engine that wrote it.
@@ -21,6 +21,8 @@ struct Given {
     marks: Marks,
     devices: Vec<DeviceRow>,
     peers: Vec<(BareJid, StanzaSeq)>,
+    #[serde(default)]
+    contacts: Vec<ContactRow>,
     log: Vec<LogRow>,
     links: Vec<(LinkId, LinkState)>,
 }
@@ -37,6 +39,7 @@ impl Given {
             marks: self.marks,
             devices: self.devices.iter().map(|row| (row.device.clone(), row.clone())).collect(),
             peers: self.peers.iter().cloned().collect(),
+            contacts: self.contacts.iter().map(|row| (row.jid.clone(), row.clone())).collect(),
             log: self.log.iter().map(|row| (row.seq, row.clone())).collect(),
         }
     }

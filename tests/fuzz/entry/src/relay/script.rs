@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use shared::id::{DeviceId, LinkId, StanzaSeq};
 use shared::jid::BareJid;
 use shared::relay::rows::{DeviceRow, StreamRow};
-use shared::relay::{Input, TransferItem, TransferReply, TransferRequest};
+use shared::relay::{Called, Input, TransferItem, TransferReply, TransferRequest};
 use shared::sasl::{ClientExchange, Secret};
 use shared::sm::Handled;
 use shared::wire::read_frame;
@@ -145,7 +145,7 @@ pub(super) fn perform(world: &mut World, step: Step<'_>) {
                 if reply.is_some() {
                     world.ledger.settled_upto(&peer, upto);
                 }
-                world.transferred(peer, upto, reply);
+                world.transferred(peer, Called { upto, news: 0 }, reply);
             }
         }
         'w' => pass(world, step.number()),
@@ -175,16 +175,11 @@ fn near_the_end_of_numbers(flags: &str) -> World {
         handled: near,
         acked: near,
         sent_max: near,
-        rows: Vec::new(),
-        results: Vec::new(),
-        stanzas: Vec::new(),
-        noted: StanzaSeq(0),
         next: StanzaSeq(1),
         suspended: None,
         carbons: false,
-        held: false,
-        watches_blocklist: false,
         presence: Some("<presence xmlns='jabber:client'/>".to_owned()),
+        ..StreamRow::default()
     };
     let phone = DeviceId::from("phone");
     let row = DeviceRow {
@@ -291,7 +286,8 @@ pub(super) fn handed_over(world: &mut World, raw: bool, fields: Fields<'_>) {
     // Nobody's log has so many rows, and numbers that end are of no interest here.
     let place = std::cmp::min(place, 1 << 53);
     let places = (0..several).map(|n: u64| if place == 0 { 0 } else { place + n });
-    let items = places.map(|place| TransferItem { seq: StanzaSeq(place), stanza: stanza(place) }).collect();
+    let items =
+        places.map(|place| TransferItem { seq: StanzaSeq(place), stanza: stanza(place), news: 0 }).collect();
     let to = BareJid::parse(fields.get(6, "alice@d")).unwrap_or_else(|_| account());
     world.transfer(&TransferRequest { from: from.clone(), to, items });
 }
@@ -310,7 +306,7 @@ pub(super) fn answer(world: &mut World, slot: usize, letter: &str) {
         return;
     }
     let request = world.calls[slot % world.calls.len()].request.clone();
-    world.transferred(request.to.clone(), request.upto(), reply(letter));
+    world.transferred(request.to.clone(), request.called(), reply(letter));
 }
 
 pub(super) fn pass(world: &mut World, ms: Option<u64>) {
@@ -344,8 +340,8 @@ fn heal(world: &mut World) {
         }
         slots.clone().for_each(|slot| acknowledge(world, slot));
         while let Some(call) = world.calls.first() {
-            let (to, upto) = (call.request.to.clone(), call.request.upto());
-            world.transferred(to, upto, Some(TransferReply::Accepted));
+            let (to, called) = (call.request.to.clone(), call.request.called());
+            world.transferred(to, called, Some(TransferReply::Accepted));
         }
         // Whoever still reads answers at once; it is not left to run into a time limit.
         pass(world, if read { None } else { Some(100) });

@@ -4,12 +4,13 @@ use super::ledger::Ledger;
 use super::{SMALL, account};
 use crate::{leaf, trace};
 use shared::gate::BatchNo;
-use shared::id::{LinkId, StanzaSeq};
+use shared::id::LinkId;
 use shared::limits::Limits;
 use shared::memory::MailboxStore;
 use shared::relay::rows::{AccountRow, Op};
 use shared::relay::{
-    CallId, Config, Input, LinkState, Output, Registration, RelayEngine, TransferReply, TransferRequest,
+    CallId, Called, Config, Input, LinkState, Output, Registration, RelayEngine, TransferReply,
+    TransferRequest,
 };
 use shared::time::Millis;
 use std::collections::BTreeMap;
@@ -177,8 +178,8 @@ impl World {
     }
 
     /// A call to another mailbox has an answer, or is known to have none.
-    pub fn transferred(&mut self, to: shared::jid::BareJid, upto: StanzaSeq, reply: Option<TransferReply>) {
-        let is_it = |call: &Call| call.request.to == to && call.request.upto() == upto;
+    pub fn transferred(&mut self, to: shared::jid::BareJid, called: Called, reply: Option<TransferReply>) {
+        let is_it = |call: &Call| call.request.to == to && call.request.called() == called;
         // Such an answer may be taken for that to a call which has not left yet.
         self.stale_answers |= !self.calls.iter().any(|call| is_it(call) && call.life == self.loads);
         while let Some(place) = self.calls.iter().position(is_it) {
@@ -187,7 +188,7 @@ impl World {
                 self.ledger.settled(&call.request);
             }
         }
-        self.input(Input::Transferred(to, upto, reply));
+        self.input(Input::Transferred(to, called, reply));
     }
 
     /// One input and everything that follows from it.

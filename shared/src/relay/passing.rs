@@ -1,0 +1,152 @@
+//! What passes from one account to another and is stored nowhere: IQs, presence, and states
+//! (RFC 6120 §10.5, RFC 6121 §8). It goes between mailboxes as messages do (`transfer`).
+
+use super::subscription::Change;
+use super::{RelayEngine, TransferItem};
+use crate::id::DeviceId;
+use crate::jid::{BareJid, Jid};
+use crate::limits::FRAME_BYTES_MAX;
+use crate::wire::error::StanzaError;
+use crate::wire::stanza::{self, Kind};
+use crate::wire::{Element, ns, read_frame};
+
+impl RelayEngine {
+    /// An IQ of one of the account's devices for somebody else.
+    pub(super) fn iq_out(&mut self, id: &DeviceId, iq: &Element, to: &Jid) {
+        if self.is_blocked(to) {
+            return self.refuse_blocked(id, iq);
+        }
+        let frame = iq.to_frame();
+        if frame.len() > FRAME_BYTES_MAX {
+            return self.refuse(id, iq, StanzaError::POLICY_VIOLATION);
+        }
+        if to.bare == self.config.account {
+            return self.iq_to_device(iq, to);
+        }
+        if !self.transfers.push_iq(&to.bare, frame) {
+            self.refuse(id, iq, StanzaError::RESOURCE_CONSTRAINT);
+        }
+    }
+
+    /// An IQ did not arrive: whoever asked learns it.
+    pub(super) fn iq_returned(&mut self, iq: &str, error: StanzaError) {
+        let Ok(iq) = read_frame(iq, 2 * FRAME_BYTES_MAX) else { return };
+        let Some(asker) = stanza::address(&iq, "from").ok().flatten() else { return };
+        if let Some(reply) = stanza::error_reply(&iq, error) {
+            self.iq_to_device(&reply, &asker);
+        }
+    }
+
+    /// Another mailbox hands over what is not stored.
+    pub(super) fn passed_in(&mut self, from: &BareJid, item: &TransferItem) {
+        let Ok(element) = read_frame(&item.stanza, 2 * FRAME_BYTES_MAX) else { return };
+        let address = |name| stanza::address(&element, name).ok().flatten();
+        let sender = address("from").unwrap_or_else(|| from.clone().into());
+        let to = address("to").unwrap_or_else(|| self.config.account.clone().into());
+        let blocked = self.is_blocked(&sender);
+        match stanza::kind(&element) {
+            Some(Kind::Iq) if blocked => self.refuse_from_elsewhere(&element, &sender),
+            // XEP-0191 §3.3: nothing else is answered.
+            _ if blocked => {}
+            Some(Kind::Iq) if to.resource.is_some() => self.iq_to_device(&element, &to),
+            Some(Kind::Iq) => self.iq_in(&element, &sender),
+            Some(Kind::Presence) => match element.attr("type").and_then(Change::named) {
+                Some(change) => self.subscription_in(from, &element, change, item.news),
+                None => self.presence_in(&element, &sender, &to),
+            },
+            Some(Kind::Message) => self.ephemeral_in(&element),
+            None => {}
+        }
+    }
+
+    /// To exactly this device of the account, or back (RFC 6121 §8.5.3.1, §8.5.3.2.3).
+    fn iq_to_device(&mut self, iq: &Element, to: &Jid) {
+        let id = DeviceId(to.resource.clone().unwrap_or_default());
+        let limits = self.config.limits;
+        let asker = stanza::address(iq, "from").ok().flatten();
+        let behind = self.stream_mut(&id).map(|stream| stream.is_behind(&limits));
+        let error = match behind {
+            Some(false) => return self.push_stanza(&id, iq),
+            Some(true) => StanzaError::RESOURCE_CONSTRAINT,
+            None => StanzaError::SERVICE_UNAVAILABLE,
+        };
+        if let (Some(reply), Some(asker)) = (stanza::error_reply(iq, error), asker) {
+            self.answer_to(&asker, &reply);
+        }
+    }
+
+    /// A request to the account, which its server answers (RFC 6121 §8.5.2.1.3).
+    fn iq_in(&mut self, iq: &Element, from: &Jid) {
+        let mut children = iq.children();
+        let reply = match (iq.attr("type"), iq.attr("id"), children.next(), children.next()) {
+            (Some("result" | "error"), ..) => return,
+            (Some("get" | "set"), Some(_), Some(child), None) => self.asked_by(from, iq, child),
+            _ => Err(StanzaError::BAD_REQUEST),
+        };
+        let reply = match reply {
+            Ok(child) => Some(stanza::iq_result(iq, Some(child))),
+            Err(error) => stanza::error_reply(iq, error),
+        };
+        if let Some(reply) = reply {
+            self.answer_to(from, &reply.with_attr("from", self.config.account.as_str()));
+        }
+    }
+
+    /// What somebody else may know of the account: nothing, unless they see its presence
+    /// (XEP-0030 §8).
+    fn asked_by(&mut self, from: &Jid, iq: &Element, request: &Element) -> Result<Element, StanzaError> {
+        let sees = self.sees_presence(&from.bare);
+        let get = iq.attr("type") == Some("get");
+        match (request.ns.as_str(), request.name.as_str()) {
+            (ns::DISCO_INFO, "query") if get && sees && request.attr("node").is_none() => {
+                Ok(super::request::disco_of_account_for_others())
+            }
+            (ns::DISCO_ITEMS, "query") if get && sees && request.attr("node").is_none() => {
+                Ok(Element::new(ns::DISCO_ITEMS, "query"))
+            }
+            _ => Err(StanzaError::SERVICE_UNAVAILABLE),
+        }
+    }
+
+    fn refuse_from_elsewhere(&mut self, iq: &Element, from: &Jid) {
+        if let Some(reply) = stanza::error_reply(iq, StanzaError::SERVICE_UNAVAILABLE) {
+            self.answer_to(from, &reply);
+        }
+    }
+
+    /// An answer to a request, on its way back to a device. One that there is no room for is
+    /// lost, as its request would have been.
+    fn answer_to(&mut self, asker: &Jid, reply: &Element) {
+        if asker.bare == self.config.account {
+            if let Some(resource) = &asker.resource {
+                self.push_stanza(&DeviceId(resource.clone()), reply);
+            }
+            return;
+        }
+        self.transfers.push_iq(&asker.bare, reply.to_frame());
+    }
+
+    /// A message that is not stored goes to the devices that are there (RFC 6121 §8.5.2.1.1,
+    /// §8.5.3).
+    pub(super) fn ephemeral_in(&mut self, message: &Element) {
+        let resource = stanza::address(message, "to").ok().flatten().and_then(|to| to.resource);
+        let addressed = resource.map(DeviceId).filter(|id| self.is_available(id));
+        let kind = message.attr("type").unwrap_or("normal");
+        let to_one = stanza::address(message, "to").ok().flatten().is_some_and(|to| to.resource.is_some());
+        let readers = match addressed {
+            Some(id) => vec![id],
+            None if kind == "error" || to_one && kind == "headline" => Vec::new(),
+            None => self.listening(),
+        };
+        for id in readers {
+            self.send_stanza(&id, message, false);
+        }
+    }
+
+    /// The devices that are there for whatever is sent to the account.
+    fn listening(&self) -> Vec<DeviceId> {
+        let is_there =
+            |device: &super::stream::Device| device.stream.as_ref().is_some_and(|stream| stream.listens());
+        self.devices.iter().filter(|(_, device)| is_there(device)).map(|(id, _)| id.clone()).collect()
+    }
+}
