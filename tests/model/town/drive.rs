@@ -4,7 +4,7 @@ use super::rules::Seen;
 use super::{BOTH, Caller, Client, Cut, Leg, Mailbox, Part, Pending, Town, Wire, jid};
 use shared::client::rows::Op;
 use shared::client::{self, Event, LinkState};
-use shared::id::{LinkId, StanzaSeq};
+use shared::id::LinkId;
 use shared::memory::ClientStore;
 use shared::relay::{self, CallId, Called, TransferReply};
 use std::collections::{BTreeMap, VecDeque};

@@ -38,7 +38,7 @@ use part::Part;
 use shared::client::rows::Op;
 use shared::client::{self, ClientEngine, Command};
 use shared::gate::BatchNo;
-use shared::id::{DeviceId, LinkId, OriginId, StanzaSeq};
+use shared::id::{DeviceId, LinkId, OriginId};
 use shared::jid::BareJid;
 use shared::limits::Limits;
 use shared::memory::{ClientStore, MailboxStore};
