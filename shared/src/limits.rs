@@ -22,6 +22,10 @@ pub const ID_BYTES_MAX: usize = 256;
 
 /// Bytes of a presence, which is kept while its device is there.
 pub const PRESENCE_BYTES_MAX: usize = 16 * 1024;
+/// Recipients of one message to several (XEP-0033 §7 `not-acceptable`).
+pub const MULTICAST_RECIPIENTS_MAX: usize = 50;
+/// Bytes of one such message, once for each of its recipients.
+pub const MULTICAST_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Addresses that one account blocks.
 pub const BLOCKED_MAX: usize = 1_000;
 /// Bytes of the name that its owner gives a device.

@@ -38,6 +38,7 @@ impl RelayEngine {
         // RFC 6120 §8.1.2.1: who sent it is not for the client to say.
         element.set_attr("from", self.config.account.with_resource(id.as_str()).to_string());
         match kind {
+            Kind::Message if self.is_multicast(&element) => self.multicast(id, element, log),
             Kind::Message => self.message_out(id, element, log),
             Kind::Presence => self.presence(id, &element, log),
             Kind::Iq => self.iq(id, &element, log),
@@ -70,7 +71,7 @@ impl RelayEngine {
         Ok(())
     }
 
-    fn message_out(&mut self, id: &DeviceId, mut message: Element, log: &dyn LogStore) {
+    pub(super) fn message_out(&mut self, id: &DeviceId, mut message: Element, log: &dyn LogStore) {
         let to = match self.recipient(&message) {
             Ok(to) => to,
             Err(error) => return self.refuse(id, &message, error),

@@ -20,7 +20,7 @@
 //! device's numbered stream, its window and its place in the log. `mailbox`: messages in and out
 //! of the log. `transfer`: the way to other mailboxes. `request`: IQs and presence. `archive`: the
 //! log by pages. `offline`: what waits for a device. `devices`: which there are. `blocking`: who is
-//! not heard. `lobby`: clients that have not named their account.
+//! not heard. `multicast`: one message to several. `lobby`: clients that have not named their account.
 
 pub mod api;
 mod archive;
@@ -30,6 +30,7 @@ mod link;
 mod load;
 pub mod lobby;
 mod mailbox;
+mod multicast;
 mod offline;
 mod request;
 pub mod rows;

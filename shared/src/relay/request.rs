@@ -8,8 +8,16 @@ use crate::wire::error::StanzaError;
 use crate::wire::{Element, ns, stanza};
 
 /// What the relay says of itself (XEP-0030 §3).
-const SERVER_FEATURES: [&str; 7] =
-    [ns::DISCO_INFO, ns::DISCO_ITEMS, ns::PING, ns::CARBONS, ns::STANZA_ID, ns::ACCEPTED, ns::BLOCKING];
+const SERVER_FEATURES: [&str; 8] = [
+    ns::DISCO_INFO,
+    ns::DISCO_ITEMS,
+    ns::PING,
+    ns::CARBONS,
+    ns::STANZA_ID,
+    ns::ACCEPTED,
+    ns::BLOCKING,
+    ns::ADDRESS,
+];
 
 /// What it says of an account.
 const ACCOUNT_FEATURES: [&str; 8] = [

@@ -12,6 +12,7 @@ mod framing;
 mod full;
 mod gate;
 mod lobby;
+mod multicast;
 mod offline;
 mod resumption;
 mod transfer;
