@@ -26,6 +26,9 @@ pub const PRESENCE_BYTES_MAX: usize = 16 * 1024;
 pub const MULTICAST_RECIPIENTS_MAX: usize = 50;
 /// Bytes of one such message, once for each of its recipients.
 pub const MULTICAST_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of the states held for an inactive device (XEP-0352), before all of them are sent: with the
+/// rest of what a connection remembers, below the 16,384 bytes it may, two of which a character takes.
+pub const CSI_HELD_BYTES_MAX: usize = 6 * 1024;
 /// Addresses that one account blocks.
 pub const BLOCKED_MAX: usize = 1_000;
 /// Bytes of the name that its owner gives a device.

@@ -182,6 +182,33 @@ impl RelayEngine {
         Ok(())
     }
 
+    /// Sends the results of a query and then its answer: all of them, or nothing of it is known.
+    pub(super) fn send_page(
+        &mut self,
+        id: &DeviceId,
+        results: Vec<Sent>,
+        answer: &Element,
+        log: &dyn LogStore,
+    ) {
+        let answer = answer.to_frame();
+        let page = results.into_iter().chain([Sent::Stanza(answer)]);
+        let page: Vec<(Sent, String)> =
+            page.filter_map(|sent| Some((sent.clone(), self.frame_of(id, sent, false, log)?))).collect();
+        let Some(stream) = self.stream_mut(id) else { return };
+        let Some(link) = stream.link else { return };
+        let mut frames = Vec::new();
+        for (sent, frame) in page {
+            frames.push(frame);
+            if stream.managed {
+                stream.window.push(sent);
+            }
+        }
+        if stream.managed {
+            self.put_device(id);
+        }
+        self.send_frames(id, link, frames);
+    }
+
     /// Up to `max` rows, in the order they were asked for, and whether there are more.
     fn archive_rows(&self, asked: &Asked, max: usize, log: &dyn LogStore) -> (Vec<LogRow>, bool) {
         let (mut rows, mut bytes) = (Vec::new(), 0usize);

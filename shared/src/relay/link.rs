@@ -156,7 +156,8 @@ impl RelayEngine {
             Phase::Open => features_before_authentication(self.config.registration == Registration::Open),
             _ => Element::new(ns::STREAMS, "features")
                 .with(Element::new(ns::BIND, "bind"))
-                .with(Element::new(ns::SM, "sm")),
+                .with(Element::new(ns::SM, "sm"))
+                .with(Element::new(ns::CSI, "csi")),
         };
         self.set_phase(link, then);
         self.send_element(link, &features);

@@ -5,7 +5,7 @@ use super::link::Link;
 use super::rows::{DeviceRow, Rows, StreamRow};
 use super::stream::{Device, Sent, Stream};
 use super::transfer::Transfers;
-use super::{Config, Effect, LinkState, Phase, RelayEngine};
+use super::{Config, Csi, Effect, LinkState, Phase, RelayEngine};
 use crate::entropy::Entropy;
 use crate::gate::Gate;
 use crate::id::{LinkId, StanzaSeq};
@@ -84,6 +84,7 @@ impl RelayEngine {
     /// A connection that was there before: its counters may be ahead of their rows.
     fn load_link(&mut self, link: LinkId, state: LinkState) {
         if let (Phase::Bound(id), Some(counters)) = (&state.phase, state.counters) {
+            let csi = state.csi;
             self.marks.streams = self.marks.streams.max(counters.stream);
             let now = self.now;
             // Its device is gone or goes on elsewhere: the client must come again.
@@ -99,6 +100,9 @@ impl RelayEngine {
                     device.stream = Some(stream);
                 }
                 _ => return self.gate.effect(Effect::Close(link, 1011)),
+            }
+            if let Some(stream) = &mut device.stream {
+                stream.csi = csi;
             }
         }
         // The clock may have been set back while the connection slept.
@@ -176,5 +180,6 @@ fn restored(row: StreamRow, tail: &[LogRow], now: Millis) -> Stream {
         ask_from: now,
         told: handled,
         last_heard: now,
+        csi: Csi::default(),
     }
 }

@@ -53,6 +53,9 @@ impl RelayEngine {
         element: &Element,
         log: &dyn LogStore,
     ) -> Result<(), StreamCondition> {
+        if element.ns == ns::CSI {
+            return self.csi(id, element, log);
+        }
         if element.ns != ns::SM {
             return Err(unknown(element));
         }
@@ -289,6 +292,7 @@ impl RelayEngine {
         source: Option<Source>,
         stanza: String,
     ) {
+        self.release_states_of(&peer);
         let mut row = LogRow {
             seq: self.head.last().next(),
             at: self.now,

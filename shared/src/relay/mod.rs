@@ -20,11 +20,13 @@
 //! device's numbered stream, its window and its place in the log. `mailbox`: messages in and out
 //! of the log. `transfer`: the way to other mailboxes. `request`: IQs and presence. `archive`: the
 //! log by pages. `offline`: what waits for a device. `devices`: which there are. `blocking`: who is
-//! not heard. `multicast`: one message to several. `lobby`: clients that have not named their account.
+//! not heard. `multicast`: one message to several. `csi`: what waits while
+//! nobody looks. `lobby`: clients that have not named their account.
 
 pub mod api;
 mod archive;
 mod blocking;
+mod csi;
 mod devices;
 mod link;
 mod load;
@@ -42,6 +44,7 @@ mod transfer;
 
 pub use api::{CallId, Config, Counters, Input, LinkState, Output, Phase, Registration};
 pub use api::{TransferItem, TransferReply, TransferRequest};
+pub use csi::Csi;
 
 use crate::bad::{self, Bug};
 use crate::entropy::Entropy;
@@ -253,7 +256,14 @@ impl RelayEngine {
                 }
                 _ => None,
             };
+            let csi = match &link.phase {
+                Phase::Bound(device) => {
+                    self.devices.get(device).and_then(|d| Some(d.stream.as_ref()?.csi.clone()))
+                }
+                _ => None,
+            };
             let state = LinkState {
+                csi: csi.unwrap_or_default(),
                 phase: link.phase.clone(),
                 opened: link.opened,
                 failures: link.failures,

@@ -207,6 +207,8 @@ impl RelayEngine {
         stream.unrequested = frames.len() as u32;
         stream.last_sent = now;
         stream.told = stream.handled;
+        // XEP-0352 §4.2
+        stream.csi.inactive = false;
         device.last_seen = now;
         device.cursor = device.cursor.max(stream.confirmed());
         let no = stream.no;
@@ -218,6 +220,7 @@ impl RelayEngine {
         for frame in frames {
             self.gate.effect(Effect::Frame(link, frame));
         }
+        self.release_states(id, None);
         self.flush(id, log);
         self.request_ack(id);
     }

@@ -5,6 +5,7 @@ mod behind;
 mod blocking;
 mod clock;
 mod crash;
+mod csi;
 mod damaged;
 mod delivery;
 mod devices;
