@@ -31,6 +31,8 @@ pub const MULTICAST_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const CSI_HELD_BYTES_MAX: usize = 6 * 1024;
 /// Addresses that one account blocks.
 pub const BLOCKED_MAX: usize = 1_000;
+/// JIDs that an account names in its preferences for the archive (XEP-0441).
+pub const PREFERENCES_MAX: usize = 1_000;
 /// Bytes of the name that its owner gives a device.
 pub const DEVICE_NAME_BYTES_MAX: usize = 256;
 /// A device unseen for this long may make room for another (R11).

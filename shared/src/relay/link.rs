@@ -306,6 +306,7 @@ impl RelayEngine {
             sha256: keys(Mechanism::ScramSha256),
             created: self.now,
             blocked: Vec::new(),
+            archiving: Default::default(),
         };
         self.account = Some(account.clone());
         self.gate.write(Op::PutAccount(account));

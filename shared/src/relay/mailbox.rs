@@ -293,6 +293,7 @@ impl RelayEngine {
         stanza: String,
     ) {
         self.release_states_of(&peer);
+        let archived = self.is_archived(direction, &peer, &stanza);
         let mut row = LogRow {
             seq: self.head.last().next(),
             at: self.now,
@@ -302,6 +303,7 @@ impl RelayEngine {
             source,
             sent: Vec::new(),
             transferred: self.transfers.upto(self.head.last()),
+            archived,
             stanza,
         };
         let frames = self.fan_out(&mut row);

@@ -20,7 +20,7 @@
 //! device's numbered stream, its window and its place in the log. `mailbox`: messages in and out
 //! of the log. `transfer`: the way to other mailboxes. `request`: IQs and presence. `archive`: the
 //! log by pages. `offline`: what waits for a device. `devices`: which there are. `blocking`: who is
-//! not heard. `multicast`: one message to several. `csi`: what waits while
+//! not heard. `multicast`: one message to several. `preferences`: what the archive shows. `csi`: what waits while
 //! nobody looks. `lobby`: clients that have not named their account.
 
 pub mod api;
@@ -34,6 +34,7 @@ pub mod lobby;
 mod mailbox;
 mod multicast;
 mod offline;
+mod preferences;
 mod request;
 pub mod rows;
 mod session;
@@ -45,6 +46,7 @@ mod transfer;
 pub use api::{CallId, Config, Counters, Input, LinkState, Output, Phase, Registration};
 pub use api::{TransferItem, TransferReply, TransferRequest};
 pub use csi::Csi;
+pub use preferences::{Archiving, Preferences};
 
 use crate::bad::{self, Bug};
 use crate::entropy::Entropy;

@@ -4,6 +4,7 @@
 //! The transfer cursor is not saved on its own: each log row carries it as it stood, each
 //! connection remembers it over hibernation, and what is called twice is recognised there.
 
+use super::preferences::is_passing;
 use super::{Effect, LogStore, RelayEngine, TransferItem, TransferReply, TransferRequest};
 use crate::bad::{self, Bug};
 use crate::id::StanzaSeq;
@@ -11,7 +12,7 @@ use crate::jid::BareJid;
 use crate::limits::{FRAME_BYTES_MAX, Limits, TRANSFER_RETRY_MS_MAX, TRANSFER_RETRY_MS_MIN};
 use crate::time::Millis;
 use crate::wire::error::StanzaError;
-use crate::wire::{read_frame, stanza};
+use crate::wire::{Element, ns, read_frame, stanza};
 use std::collections::{BTreeMap, VecDeque};
 
 /// What waits for other mailboxes.
@@ -180,7 +181,11 @@ impl RelayEngine {
     fn bounce(&mut self, peer: &BareJid, seq: StanzaSeq, error: StanzaError, log: &dyn LogStore) {
         let Some(row) = self.head.row(log, seq) else { return };
         let Ok(sent) = read_frame(&row.stanza, 2 * FRAME_BYTES_MAX) else { return };
-        if let Some(reply) = stanza::error_reply(&sent, error) {
+        if let Some(mut reply) = stanza::error_reply(&sent, error) {
+            // What comes back of it is kept no longer than it was.
+            if is_passing(&sent) {
+                reply.push(Element::new(ns::HINTS, "no-permanent-store"));
+            }
             self.append_back(peer.clone(), seq, reply.to_frame());
         }
     }

@@ -15,6 +15,7 @@ mod gate;
 mod lobby;
 mod multicast;
 mod offline;
+mod preferences;
 mod resumption;
 mod transfer;
 mod world;
