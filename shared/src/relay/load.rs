@@ -37,6 +37,8 @@ impl RelayEngine {
             peers_unsaved: BTreeSet::new(),
             transfers: Transfers::default(),
             marks: rows.marks,
+            rates: Default::default(),
+            backlog: None,
             poisoned: false,
             config,
         };

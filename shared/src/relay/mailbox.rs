@@ -1,6 +1,7 @@
 //! Messages into the log: from the account's own devices, and from other mailboxes.
 
 use super::link::unknown;
+use super::rates::Verdict;
 use super::rows::{Marks, Op};
 use super::{CallId, Effect, LogStore, RelayEngine, TransferReply, TransferRequest};
 use crate::bad::{self, Bug};
@@ -21,8 +22,12 @@ impl RelayEngine {
         link: LinkId,
         id: &DeviceId,
         mut element: Element,
+        rate: Verdict,
         log: &dyn LogStore,
     ) -> Result<(), StreamCondition> {
+        if rate == Verdict::FarOver {
+            return Err(StreamCondition::PolicyViolation);
+        }
         let Some(kind) = stanza::kind(&element) else { return self.nonza(link, id, &element, log) };
         let (now, limits) = (self.now, self.config.limits);
         let Some(stream) = self.stream_mut(id) else { return Ok(()) };
@@ -37,6 +42,10 @@ impl RelayEngine {
         }
         // RFC 6120 §8.1.2.1: who sent it is not for the client to say.
         element.set_attr("from", self.config.account.with_resource(id.as_str()).to_string());
+        if rate == Verdict::Over {
+            self.refuse(id, &element, StanzaError::RATE_EXCEEDED);
+            return Ok(());
+        }
         match kind {
             Kind::Message if self.is_multicast(&element) => self.multicast(id, element, log),
             Kind::Message => self.message_out(id, element, log),
@@ -201,7 +210,7 @@ impl RelayEngine {
         let again: Vec<StanzaSeq> =
             request.items.iter().map(|item| item.seq).filter(|seq| (1..=had.0).contains(&seq.0)).collect();
         let taken = if again.is_empty() { Vec::new() } else { self.head.received(log, from, &again) };
-        let full = self.queue_is_full();
+        let full = self.queue_is_full(log);
         let mut refused: Vec<StanzaSeq> = again.into_iter().filter(|seq| !taken.contains(seq)).collect();
         // Who may not know yet that a message was refused must not hear first that a later one was
         // read: from there on, what is new comes again once it knows.
@@ -250,11 +259,6 @@ impl RelayEngine {
         for id in readers {
             self.send_stanza(&id, &message, false);
         }
-    }
-
-    fn queue_is_full(&self) -> bool {
-        let confirmed = self.devices.values().map(|device| device.cursor).max().unwrap_or_default();
-        self.head.last().0.saturating_sub(confirmed.0) >= self.config.limits.queue_stanzas_max
     }
 
     fn append_in(&mut self, peer: BareJid, peer_seq: StanzaSeq, stanza: String) {
@@ -306,6 +310,9 @@ impl RelayEngine {
             archived,
             stanza,
         };
+        if let Some(backlog) = &mut self.backlog {
+            backlog.append(row.seq, row.stanza.len());
+        }
         let frames = self.fan_out(&mut row);
         self.head.append(row.clone());
         self.gate.write(Op::Append(row));

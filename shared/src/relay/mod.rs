@@ -20,7 +20,7 @@
 //! device's numbered stream, its window and its place in the log. `mailbox`: messages in and out
 //! of the log. `transfer`: the way to other mailboxes. `request`: IQs and presence. `archive`: the
 //! log by pages. `offline`: what waits for a device. `devices`: which there are. `blocking`: who is
-//! not heard. `multicast`: one message to several. `preferences`: what the archive shows. `csi`: what waits while
+//! not heard. `multicast`: one message to several. `preferences`: what the archive shows. `rates`: who says too much. `csi`: what waits while
 //! nobody looks. `lobby`: clients that have not named their account.
 
 pub mod api;
@@ -35,6 +35,7 @@ mod mailbox;
 mod multicast;
 mod offline;
 mod preferences;
+mod rates;
 mod request;
 pub mod rows;
 mod session;
@@ -60,6 +61,7 @@ use crate::time::Millis;
 use crate::wire::error::StreamCondition;
 use crate::wire::{Element, ns};
 use link::Link;
+use rates::{Backlog, Rates};
 use rows::{AccountRow, Marks, Op};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use stream::Device;
@@ -84,6 +86,8 @@ pub struct RelayEngine {
     peers_unsaved: BTreeSet<BareJid>,
     transfers: Transfers,
     marks: Marks,
+    rates: Rates,
+    backlog: Option<Backlog>,
     poisoned: bool,
 }
 
@@ -179,6 +183,7 @@ impl RelayEngine {
         self.links.values_mut().for_each(|link| link.opened = link.opened.minus(ms));
         self.devices.values_mut().filter_map(|device| device.stream.as_mut()).for_each(|s| s.pull(ms));
         self.transfers.pull(ms);
+        self.rates.pull(ms);
     }
 
     fn committed(&mut self, no: BatchNo) {

@@ -14,6 +14,7 @@
 //! alone. Several addresses of one account get one copy. The sender's device is told once (R07), with
 //! the stanza-id of the first recipient's row.
 
+use super::rates::Verdict;
 use super::{LogStore, RelayEngine};
 use crate::id::DeviceId;
 use crate::jid::Jid;
@@ -37,6 +38,11 @@ impl RelayEngine {
             Ok(recipients) => recipients,
             Err(error) => return self.refuse(id, &message, error),
         };
+        let (limits, now) = (self.config.limits, self.now);
+        // One of them was counted when it came.
+        if self.rates.add_copies(recipients.len().saturating_sub(1), &limits, now) != Verdict::Within {
+            return self.refuse(id, &message, StanzaError::RATE_EXCEEDED);
+        }
         let mut first = true;
         for to in recipients {
             let mut copy = message.clone().with_attr("to", to.to_string());

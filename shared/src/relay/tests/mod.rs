@@ -16,6 +16,7 @@ mod lobby;
 mod multicast;
 mod offline;
 mod preferences;
+mod rates;
 mod resumption;
 mod transfer;
 mod world;
