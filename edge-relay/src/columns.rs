@@ -84,6 +84,7 @@ pub fn log_values(row: &LogRow) -> Result<Vec<Value>> {
         source.map_or(Value::Null, Value::String),
         Value::String(sent),
         place(row.transferred)?,
+        number(u64::from(row.archived))?,
         text(&row.stanza),
     ])
 }
@@ -102,6 +103,7 @@ pub fn log_row(mut row: Columns) -> Result<LogRow> {
             sent => from_str(sent)?,
         },
         transferred: row.seq()?,
+        archived: row.number()? != 0,
         stanza: row.text()?,
     })
 }

@@ -22,22 +22,23 @@ use worker::{Result, SqlStorageValue as Value, State, console_error};
 const SCHEMA: [&str; 7] = [
     "CREATE TABLE migration (version INTEGER PRIMARY KEY)",
     "CREATE TABLE log (seq INTEGER PRIMARY KEY, at INTEGER, out INTEGER, peer TEXT, peer_seq INTEGER, \
-     source TEXT, sent TEXT, transferred INTEGER, stanza TEXT)",
+     source TEXT, sent TEXT, transferred INTEGER, archived INTEGER, stanza TEXT)",
     "CREATE TABLE device (device TEXT PRIMARY KEY, row TEXT) WITHOUT ROWID",
     "CREATE TABLE peer (jid TEXT PRIMARY KEY, seq INTEGER) WITHOUT ROWID",
     "CREATE TABLE contact (jid TEXT PRIMARY KEY, row TEXT) WITHOUT ROWID",
     "CREATE TABLE account (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID",
     "INSERT INTO migration VALUES (1)",
 ];
-const ROWS_ABOVE: &str = "SELECT seq, at, out, peer, peer_seq, source, sent, transferred, stanza \
+const ROWS_ABOVE: &str = "SELECT seq, at, out, peer, peer_seq, source, sent, transferred, archived, stanza \
      FROM log WHERE seq > ? ORDER BY seq LIMIT ?";
-const SELECT: &str = "SELECT seq, at, out, peer, peer_seq, source, sent, transferred, stanza FROM log";
+const SELECT: &str =
+    "SELECT seq, at, out, peer, peer_seq, source, sent, transferred, archived, stanza FROM log";
 const SIZE: &str = "SELECT count(*), coalesce(sum(octet_length(stanza)), 0) FROM log";
-const SELECTED: &str = "WHERE seq > ? AND seq < ? AND at >= ? AND at <= ?";
+const SELECTED: &str = "WHERE seq > ? AND seq < ? AND at >= ? AND at <= ? AND (archived = 1 OR seq > ?)";
 const SOURCES_BELOW: &str = "SELECT seq, at, peer, source FROM log WHERE seq < ? ORDER BY seq DESC LIMIT ?";
 /// Looks through the whole log: asked only when a call comes again.
 const RECEIVED: &str = "SELECT peer_seq FROM log WHERE peer = ? AND out = 0 AND peer_seq BETWEEN ? AND ?";
-const APPEND: &str = "INSERT INTO log VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)";
+const APPEND: &str = "INSERT INTO log VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 const PUT_DEVICE: &str = "INSERT INTO device VALUES (?, ?) ON CONFLICT DO UPDATE SET row = excluded.row";
 const PUT_PEER: &str = "INSERT INTO peer VALUES (?, ?) ON CONFLICT DO UPDATE SET seq = excluded.seq";
 const PUT_CONTACT: &str = "INSERT INTO contact VALUES (?, ?) ON CONFLICT DO UPDATE SET row = excluded.row";
@@ -209,6 +210,7 @@ fn selection(query: &Query) -> Result<(String, Vec<Value>)> {
         place(query.before.unwrap_or(StanzaSeq(PLACE_MAX)))?,
         number(query.start.unwrap_or_default().0)?,
         number(query.end.map_or(PLACE_MAX, |end| end.0.min(PLACE_MAX)))?,
+        place(query.hidden_upto)?,
     ];
     let Some(with) = &query.with else { return Ok((SELECTED.to_owned(), values)) };
     values.push(text(with.as_str()));

@@ -1,7 +1,7 @@
 //! Reading the log without following it: what a query selects (XEP-0313 §4.1).
 //!
-//! The archive is the log. Every row is in it, under its place and in its order; there is no
-//! second copy that could differ.
+//! The archive is the log: rows under their places and in their order. There is no second copy that
+//! could differ, and what is not to be shown says so itself.
 
 use crate::id::StanzaSeq;
 use crate::jid::BareJid;
@@ -22,6 +22,9 @@ pub struct Query {
     pub end: Option<Millis>,
     /// Only to or from this account.
     pub with: Option<BareJid>,
+    /// Of those up to this place, only what the archive shows.
+    #[serde(default)]
+    pub hidden_upto: StanzaSeq,
     /// Beginning with the newest that fit, and going back.
     pub newest_first: bool,
 }
@@ -50,8 +53,15 @@ impl Size {
 
 impl Query {
     /// Everything, oldest first.
-    pub const ALL: Self =
-        Self { after: StanzaSeq(0), before: None, start: None, end: None, with: None, newest_first: false };
+    pub const ALL: Self = Self {
+        after: StanzaSeq(0),
+        before: None,
+        start: None,
+        end: None,
+        with: None,
+        hidden_upto: StanzaSeq(0),
+        newest_first: false,
+    };
 
     /// Whether a row is selected.
     pub fn selects(&self, row: &LogRow) -> bool {
@@ -60,6 +70,7 @@ impl Query {
             && self.start.is_none_or(|start| row.at >= start)
             && self.end.is_none_or(|end| row.at <= end)
             && self.with.as_ref().is_none_or(|with| row.peer == *with)
+            && (row.archived || row.seq > self.hidden_upto)
     }
 
     /// The same from behind a row that was already read.

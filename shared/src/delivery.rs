@@ -179,6 +179,7 @@ mod tests {
             }),
             sent: Vec::new(),
             transferred: StanzaSeq(0),
+            archived: true,
             stanza: stanza.to_owned(),
         }
     }

@@ -1,4 +1,30 @@
 //! Every limit in one table. A thing without a limit is an outage waiting for its day.
+//!
+//! # What a client sees beyond a limit of the relay
+//!
+//! Nothing is dropped without a word. What is refused by a stanza error was handled and has failed;
+//! what meets the end of its stream was not, and is sent again (XEP-0198).
+//!
+//! | limit | beyond it |
+//! |---|---|
+//! | [`FRAME_BYTES_MAX`], [`FRAME_BYTES_MAX_UNAUTHENTICATED`] | stream error `policy-violation` |
+//! | [`XML_DEPTH_MAX`], [`XML_ATTRIBUTES_MAX`], [`XML_ELEMENTS_MAX`] | stream error `policy-violation` |
+//! | [`Limits::stanza_rate`], [`Limits::byte_rate`], [`Limits::presence_rate`] | `policy-violation`, type `wait`; [`RATE_CLOSE_FACTOR`] times beyond: stream error `policy-violation` |
+//! | [`FRAMES_UNBOUND_MAX`], [`AUTHENTICATION_FAILURES_MAX`] | stream error `policy-violation` |
+//! | [`REGISTRATIONS_MAX`] | `policy-violation`, type `wait` |
+//! | [`AUTHENTICATION_MS_MAX`], [`Limits::ack_timeout_ms`] | stream error `connection-timeout` |
+//! | [`LINKS_UNAUTHENTICATED_MAX`] | the oldest is closed (1013) |
+//! | [`Limits::queue_stanzas_max`], [`Limits::queue_bytes_max`] | `resource-constraint`, type `wait`, from the recipient |
+//! | [`Limits::unacked_stanzas_max`], [`Limits::kept_bytes_max`], [`Limits::unacked_page_bytes_max`] | stream error `resource-constraint` |
+//! | [`Limits::window_stanzas_max`] | nothing: what is beyond waits in the log |
+//! | [`Limits::devices_max`] | binding: `resource-constraint` |
+//! | [`Limits::page_stanzas_max`], [`Limits::page_bytes_max`] | nothing: a page is shorter and says that it is not the last |
+//! | [`PRESENCE_BYTES_MAX`] | `policy-violation` |
+//! | [`MULTICAST_RECIPIENTS_MAX`], [`MULTICAST_BYTES_MAX`] | `not-acceptable` |
+//! | [`BLOCKED_MAX`], [`PREFERENCES_MAX`] | `resource-constraint` |
+//! | [`DEVICE_NAME_BYTES_MAX`] | `bad-request` |
+//! | [`PASSWORD_BYTES_MAX`] | `not-acceptable` |
+//! | [`CSI_HELD_BYTES_MAX`] | nothing: what is held is sent |
 
 /// Bytes of one frame before authentication (RFC 6120 §13.12 forbids less than 10,000).
 pub const FRAME_BYTES_MAX_UNAUTHENTICATED: usize = 10_000;
@@ -39,8 +65,17 @@ pub const ROSTER_REQUESTS_MAX: usize = 200;
 /// How long it is remembered what was heard of somebody who is no contact: longer than a call
 /// from another mailbox can be on its way.
 pub const ROSTER_STRANGER_MS_MAX: u64 = 86_400_000;
+/// Recipients of one message to several (XEP-0033 §7 `not-acceptable`).
+pub const MULTICAST_RECIPIENTS_MAX: usize = 50;
+/// Bytes of one such message, once for each of its recipients.
+pub const MULTICAST_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of the states held for an inactive device (XEP-0352), before all of them are sent: with the
+/// rest of what a connection remembers, below the 16,384 bytes it may, two of which a character takes.
+pub const CSI_HELD_BYTES_MAX: usize = 6 * 1024;
 /// Addresses that one account blocks.
 pub const BLOCKED_MAX: usize = 1_000;
+/// JIDs that an account names in its preferences for the archive (XEP-0441).
+pub const PREFERENCES_MAX: usize = 1_000;
 /// Bytes of the name that its owner gives a device.
 pub const DEVICE_NAME_BYTES_MAX: usize = 256;
 /// A device unseen for this long may make room for another (R11).
@@ -52,6 +87,14 @@ pub const LINKS_UNAUTHENTICATED_MAX: usize = 64;
 pub const AUTHENTICATION_MS_MAX: u64 = 30_000;
 /// Failed authentications on one connection (RFC 6120 §6.4.5 recommends 2 to 5 retries).
 pub const AUTHENTICATION_FAILURES_MAX: u32 = 5;
+/// Frames on one connection before it is bound to a device, in the lobby and in the mailbox.
+/// Authenticating takes six.
+pub const FRAMES_UNBOUND_MAX: u32 = 64;
+/// Registrations tried on one connection (XEP-0077).
+pub const REGISTRATIONS_MAX: u32 = 5;
+/// How many bursts somebody may say, and be told of each stanza that it is too much, before the
+/// connection ends.
+pub const RATE_CLOSE_FACTOR: u64 = 4;
 /// First and longest pause between two tries of a transfer.
 pub const TRANSFER_RETRY_MS_MIN: u64 = 500;
 /// See [`TRANSFER_RETRY_MS_MIN`].
@@ -78,6 +121,15 @@ pub const STABLE_MS: u64 = 5_000;
 pub const CLIENT_PROBE_MS: u64 = 30_000;
 /// How long a client waits for a connection to open and to authenticate.
 pub const CONNECT_MS_MAX: u64 = 15_000;
+
+/// How much of something there may be in a time: so much at once, and on average so much a second.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rate {
+    /// A second, for as long as one likes.
+    pub per_s: u64,
+    /// At once, by somebody who has been silent.
+    pub burst: u64,
+}
 
 /// What an engine is told to keep to. The rest of this table is not for choosing: it follows
 /// from a specification or guards memory.
@@ -124,6 +176,15 @@ pub struct Limits {
     pub transfer_items_max: usize,
     /// Messages not yet confirmed by their devices in one mailbox (R26).
     pub queue_stanzas_max: u64,
+    /// ... and their bytes.
+    pub queue_bytes_max: u64,
+    /// Stanzas from all devices of an account. People never come near it; a program that sends ten
+    /// thousand messages as fast as it can passes.
+    pub stanza_rate: Rate,
+    /// Bytes from all devices of an account.
+    pub byte_rate: Rate,
+    /// Presence from all devices of an account, each of which goes to all who may see it.
+    pub presence_rate: Rate,
     /// How old a message may be that a client sends again by itself, when it does not know whether
     /// the relay has it.
     pub client_retry_ms_max: u64,
@@ -160,6 +221,10 @@ impl Limits {
         checkpoint_rows: 64,
         transfer_items_max: 32,
         queue_stanzas_max: 100_000,
+        queue_bytes_max: 512 * 1024 * 1024,
+        stanza_rate: Rate { per_s: 2_000, burst: 20_000 },
+        byte_rate: Rate { per_s: 4 * 1024 * 1024, burst: 64 * 1024 * 1024 },
+        presence_rate: Rate { per_s: 10, burst: 300 },
         client_retry_ms_max: 30 * 86_400_000,
         client_window_stanzas_max: 100,
         client_recent_keys_max: 2_000,

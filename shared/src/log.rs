@@ -46,8 +46,15 @@ pub struct LogRow {
     pub sent: Vec<SentOn>,
     /// Every Out row up to here had reached its recipient's mailbox.
     pub transferred: StanzaSeq,
+    /// The archive shows it.
+    #[serde(default = "archived")]
+    pub archived: bool,
     /// The stanza, without anything that depends on who reads it.
     pub stanza: String,
+}
+
+fn archived() -> bool {
+    true
 }
 
 impl LogRow {
@@ -245,6 +252,7 @@ pub(crate) mod example {
             source: Some(source("phone", Some(&format!("o{seq}")), "1", seq)),
             sent: Vec::new(),
             transferred: StanzaSeq(0),
+            archived: true,
             stanza: String::new(),
         }
     }

@@ -132,12 +132,13 @@ impl Keeps for MailboxHistory {
 
 /// One bound after the other.
 fn selected(mut log: Vec<LogRow>, query: &Query) -> Vec<LogRow> {
-    let Query { after, before, start, end, with, newest_first } = query;
+    let Query { after, before, start, end, with, hidden_upto, newest_first } = query;
     log.retain(|row| row.seq.0 > after.0);
     log.retain(|row| before.is_none_or(|before| row.seq.0 < before.0));
     log.retain(|row| !start.is_some_and(|start| row.at.0 < start.0));
     log.retain(|row| !end.is_some_and(|end| end.0 < row.at.0));
     log.retain(|row| with.as_ref().is_none_or(|with| with.as_str() == row.peer.as_str()));
+    log.retain(|row| row.archived || hidden_upto.0 < row.seq.0);
     if *newest_first {
         log.reverse();
     }

@@ -19,7 +19,7 @@ const ROWS_PER_BATCH = 20;
 
 const appended = (seq, stanza) => ({
   Append: {
-    seq, stanza, at: 1, direction: "In", peer: "bob@localhost", peer_seq: seq, source: null, sent: [], transferred: 0,
+    seq, stanza, at: 1, direction: "In", peer: "bob@localhost", peer_seq: seq, source: null, sent: [], transferred: 0, archived: true,
   },
 });
 const device = (cursor) => ({ device: "phone", cursor, stream: null, last_seen: 1, name: null, named: true });

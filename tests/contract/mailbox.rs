@@ -321,7 +321,8 @@ fn queries<S: Mailbox>() -> Script<S> {
     let rows = times.iter().zip(1u64..).map(|(at, seq)| {
         let peer = jid(people[seq as usize % people.len()]);
         // Bytes are counted, not letters.
-        Op::Append(LogRow { at: Millis(*at), peer, stanza: "回执é".repeat(seq as usize), ..log_row(seq) })
+        let (stanza, archived) = ("回执é".repeat(seq as usize), seq % 3 != 0);
+        Op::Append(LogRow { at: Millis(*at), peer, stanza, archived, ..log_row(seq) })
     });
     script.commit(rows.collect());
     let withs = people.iter().map(|name| Some(jid(name))).chain([None, Some(jid("nobody@localhost"))]);
@@ -335,6 +336,7 @@ fn queries<S: Mailbox>() -> Script<S> {
                         start: start.map(Millis),
                         end: end.map(Millis),
                         with: with.clone(),
+                        hidden_upto: StanzaSeq(if newest_first { 6 } else { after }),
                         newest_first,
                     };
                     script.ask(Ask::Select(query.clone(), 2)).ask(Ask::Select(query.clone(), 100));

@@ -60,6 +60,7 @@ fn drawn_log_row(dice: &mut Dice, seq: u64) -> LogRow {
         }),
         sent: dice.some(3, |dice| SentOn { stream: dice.number(), number: dice.handled() }),
         transferred: dice.seq(),
+        archived: dice.flag(),
         stanza: dice.text(),
     }
 }
@@ -116,6 +117,7 @@ pub fn log_row(seq: u64) -> LogRow {
         source: None,
         sent: Vec::new(),
         transferred: StanzaSeq(0),
+        archived: true,
         stanza: format!("<message><body>{seq}</body></message>"),
     }
 }
@@ -155,7 +157,13 @@ pub fn stream_row(no: u64) -> StreamRow {
 }
 
 pub fn account_row(iterations: u32) -> AccountRow {
-    AccountRow { sha1: keys(iterations), sha256: keys(4096), created: Millis(3), blocked: vec![] }
+    AccountRow {
+        sha1: keys(iterations),
+        sha256: keys(4096),
+        created: Millis(3),
+        blocked: vec![],
+        archiving: Default::default(),
+    }
 }
 
 pub fn keys(iterations: u32) -> ServerKeys {

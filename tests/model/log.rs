@@ -97,6 +97,7 @@ impl Book {
             source,
             sent: Vec::new(),
             transferred: StanzaSeq(0),
+            archived: true,
             stanza: format!("row {seq}"),
         });
         seq

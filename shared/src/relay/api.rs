@@ -1,5 +1,6 @@
 //! What goes into the relay engine and what comes out.
 
+use super::csi::Csi;
 use super::rows::Op;
 use crate::gate::BatchNo;
 use crate::id::{DeviceId, LinkId, StanzaSeq};
@@ -132,6 +133,9 @@ pub struct LinkState {
     pub counters: Option<Counters>,
     /// Own messages up to here have reached their recipients' mailboxes.
     pub transferred: StanzaSeq,
+    /// What waits while nobody looks at its device.
+    #[serde(default, skip_serializing_if = "Csi::is_default")]
+    pub csi: Csi,
 }
 
 /// See [`LinkState::counters`].

@@ -51,7 +51,7 @@ struct Asked {
 }
 
 impl Asked {
-    fn read(request: &Element, last: StanzaSeq) -> Result<Self, StanzaError> {
+    fn read(request: &Element, last: StanzaSeq, hidden_upto: StanzaSeq) -> Result<Self, StanzaError> {
         let known =
             |text: &str| StanzaSeq::parse(text).filter(|seq| *seq <= last).ok_or(StanzaError::ITEM_NOT_FOUND);
         let form = request.child(ns::DATA_FORMS, "x").map(Form::read);
@@ -94,6 +94,7 @@ impl Asked {
                 start: time("start")?,
                 end: time("end")?,
                 with: with.as_ref().map(|jid| jid.bare.clone()),
+                hidden_upto,
                 newest_first,
             },
             full: with.filter(|jid| jid.resource.is_some()),
@@ -142,7 +143,8 @@ impl RelayEngine {
         let answer = match (iq.attr("type"), request.name.as_str()) {
             (Some("set"), "query") => return self.archive_page(id, iq, request, log),
             (Some("get"), "query") => archive_form(),
-            (Some("get"), "metadata") => self.archive_ends(log),
+            (Some("get"), "metadata") => self.archive_ends(id, log),
+            (Some("get" | "set"), "prefs") => return self.preferences(id, iq, request),
             _ => return Err(StanzaError::FEATURE_NOT_IMPLEMENTED),
         };
         self.send_stanza(id, &stanza::iq_result(iq, Some(answer)), true);
@@ -156,7 +158,8 @@ impl RelayEngine {
         request: &Element,
         log: &dyn LogStore,
     ) -> Result<(), StanzaError> {
-        let asked = Asked::read(request, self.head.last())?;
+        let asked = Asked::read(request, self.head.last(), self.hidden_upto(id))?;
+        self.all_there(&asked, log)?;
         let limits = self.config.limits;
         let max = asked.max.unwrap_or(limits.page_stanzas).min(limits.page_stanzas_max);
         let (mut rows, more) = self.archive_rows(&asked, max, log);
@@ -180,6 +183,47 @@ impl RelayEngine {
         let results = rows.iter().map(result).collect();
         self.send_page(id, results, &stanza::iq_result(iq, Some(fin)), log);
         Ok(())
+    }
+
+    /// Sends the results of a query and then its answer: all of them, or nothing of it is known.
+    pub(super) fn send_page(
+        &mut self,
+        id: &DeviceId,
+        results: Vec<Sent>,
+        answer: &Element,
+        log: &dyn LogStore,
+    ) {
+        let answer = answer.to_frame();
+        let page = results.into_iter().chain([Sent::Stanza(answer)]);
+        let page: Vec<(Sent, String)> =
+            page.filter_map(|sent| Some((sent.clone(), self.frame_of(id, sent, false, log)?))).collect();
+        let Some(stream) = self.stream_mut(id) else { return };
+        let Some(link) = stream.link else { return };
+        let mut frames = Vec::new();
+        for (sent, frame) in page {
+            frames.push(frame);
+            if stream.managed {
+                stream.window.push(sent);
+            }
+        }
+        if stream.managed {
+            self.put_device(id);
+        }
+        self.send_frames(id, link, frames);
+    }
+
+    /// Up to where the archive hides from a device what it is not to show: the rest is on its way there.
+    fn hidden_upto(&self, id: &DeviceId) -> StanzaSeq {
+        self.devices.get(id).map(|device| device.cursor).unwrap_or_default()
+    }
+
+    /// XEP-0313 §4.1.5: an error if one of the ids that were asked for is hidden.
+    fn all_there(&self, asked: &Asked, log: &dyn LogStore) -> Result<(), StanzaError> {
+        let hidden = |seq: &StanzaSeq| {
+            *seq <= asked.query.hidden_upto && self.head.row(log, *seq).is_some_and(|row| !row.archived)
+        };
+        let hidden = asked.ids.as_ref().is_some_and(|ids| ids.iter().any(hidden));
+        if hidden { Err(StanzaError::ITEM_NOT_FOUND) } else { Ok(()) }
     }
 
     /// Up to `max` rows, in the order they were asked for, and whether there are more.
@@ -237,9 +281,10 @@ impl RelayEngine {
     }
 
     /// XEP-0313 §5
-    fn archive_ends(&self, log: &dyn LogStore) -> Element {
+    fn archive_ends(&self, id: &DeviceId, log: &dyn LogStore) -> Element {
+        let shown = Query { hidden_upto: self.hidden_upto(id), ..Query::ALL };
         let end = |name: &str, newest_first| {
-            let mut rows = self.rows_of(Query { newest_first, ..Query::ALL }, log);
+            let mut rows = self.rows_of(Query { newest_first, ..shown.clone() }, log);
             let row = rows.find(|row| !is_note(row, &self.config.account))?;
             let end = Element::new(ns::MAM, name).with_attr("id", row.seq.to_string());
             Some(end.with_attr("timestamp", row.at.to_stamp()))

@@ -81,7 +81,7 @@ impl RelayEngine {
         self.put_account(account);
     }
 
-    fn put_account(&mut self, account: super::rows::AccountRow) {
+    pub(super) fn put_account(&mut self, account: super::rows::AccountRow) {
         self.account = Some(account.clone());
         self.gate.write(Op::PutAccount(account));
     }

@@ -1,12 +1,13 @@
 //! A connection: opening, authentication, restart, and every way it ends (RFC 7395 §3,
 //! RFC 6120 §4 and §6).
 
+use super::rates::Times;
 use super::{Effect, LogStore, Op, Phase, Registration, RelayEngine};
 use crate::id::LinkId;
 use crate::jid::{BareJid, prepared_local};
 use crate::limits::{
-    AUTHENTICATION_FAILURES_MAX, FRAME_BYTES_MAX, FRAME_BYTES_MAX_UNAUTHENTICATED, PASSWORD_BYTES_MAX,
-    SASL_FIRST_BYTES_MAX, SCRAM_ITERATIONS,
+    AUTHENTICATION_FAILURES_MAX, FRAME_BYTES_MAX, FRAME_BYTES_MAX_UNAUTHENTICATED, FRAMES_UNBOUND_MAX,
+    PASSWORD_BYTES_MAX, REGISTRATIONS_MAX, SASL_FIRST_BYTES_MAX, SCRAM_ITERATIONS,
 };
 use crate::relay::rows::AccountRow;
 use crate::sasl::{Mechanism, SaslFault, ServerExchange, ServerKeys, names};
@@ -23,15 +24,18 @@ pub(super) struct Link {
     pub(super) phase: Phase,
     pub(super) opened: Millis,
     pub(super) failures: u32,
+    /// Frames before a device was bound.
+    pub(super) frames: Times,
+    pub(super) registrations: Times,
 }
 
 impl Link {
     pub(super) fn new(opened: Millis) -> Self {
-        Self { phase: Phase::Fresh, opened, failures: 0 }
+        Self::restore(Phase::Fresh, opened, 0)
     }
 
     pub(super) fn restore(phase: Phase, opened: Millis, failures: u32) -> Self {
-        Self { phase, opened, failures }
+        Self { phase, opened, failures, frames: Times::default(), registrations: Times::default() }
     }
 }
 
@@ -83,7 +87,7 @@ pub(super) fn registration_form() -> Element {
 
 impl RelayEngine {
     pub(super) fn frame(&mut self, link: LinkId, text: &str, log: &dyn LogStore) {
-        let Some(known) = self.links.get(&link) else { return };
+        let Some(known) = self.links.get_mut(&link) else { return };
         let authenticated = matches!(known.phase, Phase::Authenticated | Phase::Unbound | Phase::Bound(_));
         let bytes_max = if authenticated { FRAME_BYTES_MAX } else { FRAME_BYTES_MAX_UNAUTHENTICATED };
         let element = match read_frame(text, bytes_max) {
@@ -94,12 +98,19 @@ impl RelayEngine {
         if element.is(ns::FRAMING, "close") {
             return self.closed_by_client(link);
         }
-        let outcome = match known.phase.clone() {
+        let phase = known.phase.clone();
+        if !matches!(phase, Phase::Bound(_)) && known.frames.exceed(FRAMES_UNBOUND_MAX) {
+            return self.close_link(link, Some(StreamCondition::PolicyViolation), 1000);
+        }
+        let outcome = match phase {
             Phase::Fresh => self.open(link, &element, Phase::Open),
             Phase::Authenticated => self.open(link, &element, Phase::Unbound),
             Phase::Open | Phase::Exchange(_) => self.unauthenticated(link, &element),
             Phase::Unbound => self.unbound(link, &element, log),
-            Phase::Bound(device) => self.bound(link, &device, element, log),
+            Phase::Bound(device) => {
+                let rate = self.rates.add(&element, text.len(), &self.config.limits, self.now);
+                self.bound(link, &device, element, rate, log)
+            }
         };
         if let Err(condition) = outcome {
             self.close_link(link, Some(condition), 1000);
@@ -158,7 +169,8 @@ impl RelayEngine {
                 .with(Element::new(ns::BIND, "bind"))
                 .with(Element::new(ns::SM, "sm"))
                 .with(Element::new(ns::ROSTER_VERSIONS, "ver"))
-                .with(Element::new(ns::PRE_APPROVAL, "sub")),
+                .with(Element::new(ns::PRE_APPROVAL, "sub"))
+                .with(Element::new(ns::CSI, "csi")),
         };
         self.set_phase(link, then);
         self.send_element(link, &features);
@@ -266,6 +278,7 @@ impl RelayEngine {
     fn register(&mut self, link: LinkId, request: &Element) {
         let reply = match request.attr("type") {
             Some("get") => Ok(Some(registration_form())),
+            Some("set") if self.registers_too_often(link) => Err(StanzaError::RATE_EXCEEDED),
             Some("set") => self.create_account(request).map(|()| None),
             _ => Err(StanzaError::BAD_REQUEST),
         };
@@ -276,6 +289,10 @@ impl RelayEngine {
         if let Some(reply) = reply {
             self.send_element(link, &reply);
         }
+    }
+
+    fn registers_too_often(&mut self, link: LinkId) -> bool {
+        self.links.get_mut(&link).is_some_and(|known| known.registrations.exceed(REGISTRATIONS_MAX))
     }
 
     // XEP-0077 §3.1
@@ -307,6 +324,7 @@ impl RelayEngine {
             sha256: keys(Mechanism::ScramSha256),
             created: self.now,
             blocked: Vec::new(),
+            archiving: Default::default(),
         };
         self.account = Some(account.clone());
         self.gate.write(Op::PutAccount(account));

@@ -6,7 +6,7 @@ use super::presence;
 use super::rows::{DeviceRow, Rows, StreamRow};
 use super::stream::{Device, Sent, Stream};
 use super::transfer::Transfers;
-use super::{Config, Effect, LinkState, Phase, RelayEngine};
+use super::{Config, Csi, Effect, LinkState, Phase, RelayEngine};
 use crate::entropy::Entropy;
 use crate::gate::Gate;
 use crate::id::{LinkId, StanzaSeq};
@@ -39,6 +39,8 @@ impl RelayEngine {
             contacts: rows.contacts.into_iter().map(|row| (row.jid.clone(), row)).collect(),
             transfers: Transfers::default(),
             marks: rows.marks,
+            rates: Default::default(),
+            backlog: None,
             poisoned: false,
             config,
         };
@@ -87,6 +89,7 @@ impl RelayEngine {
     /// A connection that was there before: its counters may be ahead of their rows.
     fn load_link(&mut self, link: LinkId, state: LinkState) {
         if let (Phase::Bound(id), Some(counters)) = (&state.phase, state.counters) {
+            let csi = state.csi;
             self.marks.streams = self.marks.streams.max(counters.stream);
             let now = self.now;
             // Its device is gone or goes on elsewhere: the client must come again.
@@ -102,6 +105,9 @@ impl RelayEngine {
                     device.stream = Some(stream);
                 }
                 _ => return self.gate.effect(Effect::Close(link, 1011)),
+            }
+            if let Some(stream) = &mut device.stream {
+                stream.csi = csi;
             }
         }
         // The clock may have been set back while the connection slept.
@@ -185,5 +191,6 @@ fn restored(row: StreamRow, tail: &[LogRow], now: Millis) -> Stream {
         ask_from: now,
         told: handled,
         last_heard: now,
+        csi: Csi::default(),
     }
 }

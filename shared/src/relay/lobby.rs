@@ -5,9 +5,10 @@
 //! from then on copies frames. It knows no password and no session, and authenticates nobody.
 
 use super::link::{features_before_authentication, open_fault, open_frame, registration_form, unknown};
+use super::rates::Times;
 use super::session::failed;
 use crate::jid::{BareJid, prepared_local};
-use crate::limits::FRAME_BYTES_MAX_UNAUTHENTICATED;
+use crate::limits::{FRAME_BYTES_MAX_UNAUTHENTICATED, FRAMES_UNBOUND_MAX};
 use crate::sasl::names;
 use crate::wire::error::{StanzaError, StreamCondition};
 use crate::wire::stanza::{self, Kind};
@@ -71,12 +72,13 @@ pub struct Lobby {
     registration: bool,
     token: String,
     state: State,
+    frames: Times,
 }
 
 impl Lobby {
     /// A lobby of this domain; `token` names its stream and must be unpredictable.
     pub fn new(domain: &str, registration: bool, token: String) -> Self {
-        Self { domain: domain.to_owned(), registration, token, state: State::Fresh }
+        Self { domain: domain.to_owned(), registration, token, state: State::Fresh, frames: Times::default() }
     }
 
     /// Takes one input and says what to do.
@@ -84,6 +86,9 @@ impl Lobby {
         match (input, &mut self.state) {
             (_, State::Closed) => Vec::new(),
             (Input::FromClient(text), State::Settled) => vec![Output::ToMailbox(text.to_owned())],
+            (Input::FromClient(_), _) if self.frames.exceed(FRAMES_UNBOUND_MAX) => {
+                self.fail(StreamCondition::PolicyViolation)
+            }
             (Input::FromClient(text), _) => self.take_client_frame(text),
             (Input::BinaryFromClient, _) => {
                 self.state = State::Closed;

@@ -1,6 +1,7 @@
 //! Messages into the log: from the account's own devices, and from other mailboxes.
 
 use super::link::unknown;
+use super::rates::Verdict;
 use super::rows::{Marks, Op};
 use super::{CallId, Effect, LogStore, RelayEngine, TransferReply, TransferRequest};
 use crate::bad::{self, Bug};
@@ -21,8 +22,12 @@ impl RelayEngine {
         link: LinkId,
         id: &DeviceId,
         mut element: Element,
+        rate: Verdict,
         log: &dyn LogStore,
     ) -> Result<(), StreamCondition> {
+        if rate == Verdict::FarOver {
+            return Err(StreamCondition::PolicyViolation);
+        }
         let Some(kind) = stanza::kind(&element) else { return self.nonza(link, id, &element, log) };
         let (now, limits) = (self.now, self.config.limits);
         let Some(stream) = self.stream_mut(id) else { return Ok(()) };
@@ -37,7 +42,12 @@ impl RelayEngine {
         }
         // RFC 6120 §8.1.2.1: who sent it is not for the client to say.
         element.set_attr("from", self.config.account.with_resource(id.as_str()).to_string());
+        if rate == Verdict::Over {
+            self.refuse(id, &element, StanzaError::RATE_EXCEEDED);
+            return Ok(());
+        }
         match kind {
+            Kind::Message if self.is_multicast(&element) => self.multicast(id, element, log),
             Kind::Message => self.message_out(id, element, log),
             Kind::Presence => self.presence(id, &element, log),
             Kind::Iq => self.iq(id, &element, log),
@@ -52,6 +62,9 @@ impl RelayEngine {
         element: &Element,
         log: &dyn LogStore,
     ) -> Result<(), StreamCondition> {
+        if element.ns == ns::CSI {
+            return self.csi(id, element, log);
+        }
         if element.ns != ns::SM {
             return Err(unknown(element));
         }
@@ -70,7 +83,7 @@ impl RelayEngine {
         Ok(())
     }
 
-    fn message_out(&mut self, id: &DeviceId, mut message: Element, log: &dyn LogStore) {
+    pub(super) fn message_out(&mut self, id: &DeviceId, mut message: Element, log: &dyn LogStore) {
         let to = match self.recipient(&message) {
             Ok(to) => to,
             Err(error) => return self.refuse(id, &message, error),
@@ -199,7 +212,7 @@ impl RelayEngine {
         let again: Vec<StanzaSeq> =
             request.items.iter().map(|item| item.seq).filter(|seq| (1..=had.0).contains(&seq.0)).collect();
         let taken = if again.is_empty() { Vec::new() } else { self.head.received(log, from, &again) };
-        let full = self.queue_is_full();
+        let full = self.queue_is_full(log);
         let mut refused: Vec<StanzaSeq> = again.into_iter().filter(|seq| !taken.contains(seq)).collect();
         // Who may not know yet that a message was refused must not hear first that a later one was
         // read: from there on, what is new comes again once it knows.
@@ -230,11 +243,6 @@ impl RelayEngine {
         let seq = self.peers.get(from).copied().unwrap_or_default();
         self.gate.write(Op::PutPeer(from.clone(), seq));
         if blocked { TransferReply::Blocked(refused) } else { TransferReply::Refused(refused) }
-    }
-
-    fn queue_is_full(&self) -> bool {
-        let confirmed = self.devices.values().map(|device| device.cursor).max().unwrap_or_default();
-        self.head.last().0.saturating_sub(confirmed.0) >= self.config.limits.queue_stanzas_max
     }
 
     fn append_in(&mut self, peer: BareJid, peer_seq: StanzaSeq, stanza: String) {
@@ -272,6 +280,8 @@ impl RelayEngine {
         source: Option<Source>,
         stanza: String,
     ) {
+        self.release_states_of(&peer);
+        let archived = self.is_archived(direction, &peer, &stanza);
         let mut row = LogRow {
             seq: self.head.last().next(),
             at: self.now,
@@ -281,8 +291,12 @@ impl RelayEngine {
             source,
             sent: Vec::new(),
             transferred: self.transfers.upto(self.head.last()),
+            archived,
             stanza,
         };
+        if let Some(backlog) = &mut self.backlog {
+            backlog.append(row.seq, row.stanza.len());
+        }
         let frames = self.fan_out(&mut row);
         self.head.append(row.clone());
         self.gate.write(Op::Append(row));

@@ -20,20 +20,26 @@
 //! device's numbered stream, its window and its place in the log. `mailbox`: messages in and out
 //! of the log. `transfer`: the way to other mailboxes. `passing`: what goes that way and is not
 //! stored. `request`: IQs. `presence`: who is there. `roster`, `subscription`: who may know.
-//! `archive`: the log by pages. `offline`: what waits for a device. `devices`: which there are.
-//! `blocking`: who is not heard. `lobby`: clients that have not named their account.
+//! `archive`: the log by pages. `preferences`: what it shows. `offline`: what waits for a device.
+//! `devices`: which there are. `blocking`: who is not heard. `multicast`: one message to several.
+//! `rates`: who says too much. `csi`: what waits while nobody looks. `lobby`: clients that have not
+//! named their account.
 
 pub mod api;
 mod archive;
 mod blocking;
+mod csi;
 mod devices;
 mod link;
 mod load;
 pub mod lobby;
 mod mailbox;
+mod multicast;
 mod offline;
 mod passing;
+mod preferences;
 mod presence;
+mod rates;
 mod request;
 mod roster;
 pub mod rows;
@@ -46,6 +52,8 @@ mod transfer;
 
 pub use api::{CallId, Called, Config, Counters, Input, LinkState, Output, Phase, Registration};
 pub use api::{TransferItem, TransferReply, TransferRequest};
+pub use csi::Csi;
+pub use preferences::{Archiving, Preferences};
 
 use crate::bad::{self, Bug};
 use crate::entropy::Entropy;
@@ -59,6 +67,7 @@ use crate::time::Millis;
 use crate::wire::error::StreamCondition;
 use crate::wire::{Element, ns};
 use link::Link;
+use rates::{Backlog, Rates};
 use rows::{AccountRow, ContactRow, Marks, Op};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use stream::Device;
@@ -84,6 +93,8 @@ pub struct RelayEngine {
     contacts: BTreeMap<BareJid, ContactRow>,
     transfers: Transfers,
     marks: Marks,
+    rates: Rates,
+    backlog: Option<Backlog>,
     poisoned: bool,
 }
 
@@ -179,6 +190,7 @@ impl RelayEngine {
         self.links.values_mut().for_each(|link| link.opened = link.opened.minus(ms));
         self.devices.values_mut().filter_map(|device| device.stream.as_mut()).for_each(|s| s.pull(ms));
         self.transfers.pull(ms);
+        self.rates.pull(ms);
     }
 
     fn committed(&mut self, no: BatchNo) {
@@ -258,7 +270,14 @@ impl RelayEngine {
                 }
                 _ => None,
             };
+            let csi = match &link.phase {
+                Phase::Bound(device) => {
+                    self.devices.get(device).and_then(|d| Some(d.stream.as_ref()?.csi.clone()))
+                }
+                _ => None,
+            };
             let state = LinkState {
+                csi: csi.unwrap_or_default(),
                 phase: link.phase.clone(),
                 opened: link.opened,
                 failures: link.failures,

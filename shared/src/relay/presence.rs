@@ -133,7 +133,10 @@ impl RelayEngine {
         }
         let Some(stream) = self.stream_mut(id) else { return };
         if stream.link.is_some() && !stream.is_behind(&limits) {
-            return self.send_kept(id, presence, Keep::WithNextRow);
+            if !self.hold_state(id, presence) {
+                self.send_kept(id, presence, Keep::WithNextRow);
+            }
+            return;
         }
         stream.missed.insert(from.clone(), presence.to_frame());
         if stream.missed.len() > PRESENCE_MISSED_MAX {

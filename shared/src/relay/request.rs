@@ -8,7 +8,7 @@ use crate::wire::error::StanzaError;
 use crate::wire::{Element, ns, stanza};
 
 /// What the relay says of itself (XEP-0030 §3).
-const SERVER_FEATURES: [&str; 8] = [
+const SERVER_FEATURES: [&str; 9] = [
     ns::DISCO_INFO,
     ns::DISCO_ITEMS,
     ns::PING,
@@ -17,6 +17,7 @@ const SERVER_FEATURES: [&str; 8] = [
     ns::STANZA_ID,
     ns::ACCEPTED,
     ns::BLOCKING,
+    ns::ADDRESS,
 ];
 
 /// What it says of an account.

@@ -1,5 +1,6 @@
 //! What a mailbox keeps beside its log, and the operations of one commit.
 
+use super::preferences::Preferences;
 use crate::id::{DeviceId, StanzaSeq};
 use crate::jid::{BareJid, Jid};
 use crate::log::LogRow;
@@ -20,6 +21,9 @@ pub struct AccountRow {
     /// Whom it does not hear (XEP-0191).
     #[serde(default)]
     pub blocked: Vec<Jid>,
+    /// What its archive shows (XEP-0441).
+    #[serde(default)]
+    pub archiving: Preferences,
 }
 
 /// One of the account's devices.

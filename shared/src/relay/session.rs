@@ -207,6 +207,8 @@ impl RelayEngine {
         stream.unrequested = frames.len() as u32;
         stream.last_sent = now;
         stream.told = stream.handled;
+        // XEP-0352 §4.2
+        stream.csi.inactive = false;
         device.last_seen = now;
         device.cursor = device.cursor.max(stream.confirmed());
         let no = stream.no;
@@ -219,6 +221,7 @@ impl RelayEngine {
             self.gate.effect(Effect::Frame(link, frame));
         }
         self.show_missed(id);
+        self.release_states(id, None);
         self.flush(id, log);
         self.request_ack(id);
     }
@@ -233,6 +236,8 @@ impl RelayEngine {
             stream.link = None;
             stream.requested = None;
             stream.suspended = Some(now);
+            let held = stream.held_presence();
+            stream.missed.extend(held);
             self.put_device(id);
         } else {
             self.end_stream(id);

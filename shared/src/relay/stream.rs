@@ -8,7 +8,7 @@
 
 use super::archive;
 use super::rows::{DeviceRow, Op, ResultRow, StreamRow};
-use super::{Counters, Effect, LogStore, RelayEngine};
+use super::{Counters, Csi, Effect, LogStore, RelayEngine};
 use crate::bad::{self, Bug};
 use crate::delivery::{self, Reader};
 use crate::id::{DeviceId, LinkId, StanzaSeq};
@@ -84,6 +84,7 @@ pub(super) struct Stream {
     /// The newest count the device was told, and when the last stanza came.
     pub(super) told: Handled,
     pub(super) last_heard: Millis,
+    pub(super) csi: Csi,
 }
 
 impl Stream {
@@ -112,6 +113,7 @@ impl Stream {
             ask_from: now,
             told: Handled::ZERO,
             last_heard: now,
+            csi: Csi::default(),
         }
     }
 
@@ -326,6 +328,9 @@ impl RelayEngine {
         let account = self.config.account.clone();
         let limits = self.config.limits;
         let last = self.head.last();
+        if self.stream_mut(id).is_some_and(|stream| stream.next <= last && stream.reads().is_some()) {
+            self.release_states(id, None);
+        }
         let Some(device) = self.devices.get_mut(id) else { return };
         let Some(stream) = device.stream.as_mut() else { return };
         let Some(link) = stream.reads() else { return };
@@ -359,7 +364,7 @@ impl RelayEngine {
     }
 
     /// Sends what has its numbers, and the row that says so.
-    fn send_frames(&mut self, id: &DeviceId, link: LinkId, frames: Vec<String>) {
+    pub(super) fn send_frames(&mut self, id: &DeviceId, link: LinkId, frames: Vec<String>) {
         let now = self.now;
         if let Some(stream) = self.stream_mut(id) {
             stream.unrequested = stream.unrequested.saturating_add(frames.len() as u32);
@@ -401,9 +406,12 @@ impl RelayEngine {
     /// even by a relay that was restarted. What is not kept is not sent either to a device that
     /// takes nothing: each number it is given must be sent again when it comes back.
     pub(super) fn send_stanza(&mut self, id: &DeviceId, element: &Element, keep: bool) {
-        self.send_kept(id, element, if keep { Keep::Durably } else { Keep::Not });
+        if !self.hold_state(id, element) {
+            self.send_kept(id, element, if keep { Keep::Durably } else { Keep::Not });
+        }
     }
 
+    /// The same, whatever the device's state.
     pub(super) fn send_kept(&mut self, id: &DeviceId, element: &Element, keep: Keep) {
         let (now, limits) = (self.now, self.config.limits);
         let Some(stream) = self.stream_mut(id) else { return };
@@ -445,33 +453,6 @@ impl RelayEngine {
         }
         stream.window.push(Sent::Stanza(element.to_frame()));
         self.put_device(id);
-    }
-
-    /// Sends the results of a query and then its answer: all of them, or nothing of it is known.
-    pub(super) fn send_page(
-        &mut self,
-        id: &DeviceId,
-        results: Vec<Sent>,
-        answer: &Element,
-        log: &dyn LogStore,
-    ) {
-        let answer = answer.to_frame();
-        let page = results.into_iter().chain([Sent::Stanza(answer)]);
-        let page: Vec<(Sent, String)> =
-            page.filter_map(|sent| Some((sent.clone(), self.frame_of(id, sent, false, log)?))).collect();
-        let Some(stream) = self.stream_mut(id) else { return };
-        let Some(link) = stream.link else { return };
-        let mut frames = Vec::new();
-        for (sent, frame) in page {
-            frames.push(frame);
-            if stream.managed {
-                stream.window.push(sent);
-            }
-        }
-        if stream.managed {
-            self.put_device(id);
-        }
-        self.send_frames(id, link, frames);
     }
 
     /// What a device is sent under a number.

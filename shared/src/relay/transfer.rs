@@ -7,6 +7,7 @@
 //! What is in no log goes the same way and keeps its place among what is; what becomes of it when a
 //! call fails depends on what it is (see [`Item`]).
 
+use super::preferences::is_passing;
 use super::{Called, Effect, LogStore, RelayEngine, TransferItem, TransferReply, TransferRequest};
 use crate::bad::{self, Bug};
 use crate::id::StanzaSeq;
@@ -16,7 +17,7 @@ use crate::limits::{
 };
 use crate::time::Millis;
 use crate::wire::error::StanzaError;
-use crate::wire::{read_frame, stanza};
+use crate::wire::{Element, ns, read_frame, stanza};
 use std::collections::{BTreeMap, VecDeque};
 
 /// What waits for other mailboxes.
@@ -272,7 +273,11 @@ impl RelayEngine {
     fn bounce(&mut self, peer: &BareJid, seq: StanzaSeq, error: StanzaError, log: &dyn LogStore) {
         let Some(row) = self.head.row(log, seq) else { return };
         let Ok(sent) = read_frame(&row.stanza, 2 * FRAME_BYTES_MAX) else { return };
-        if let Some(reply) = stanza::error_reply(&sent, error) {
+        if let Some(mut reply) = stanza::error_reply(&sent, error) {
+            // What comes back of it is kept no longer than it was.
+            if is_passing(&sent) {
+                reply.push(Element::new(ns::HINTS, "no-permanent-store"));
+            }
             self.append_back(peer.clone(), seq, reply.to_frame());
         }
     }

@@ -107,6 +107,8 @@ impl StanzaError {
     pub const NOT_ALLOWED: Self = Self("cancel", "not-allowed");
     /// It passes a limit.
     pub const POLICY_VIOLATION: Self = Self("modify", "policy-violation");
+    /// Too much at once; later it may be said (RFC 6120 §8.3.3.12).
+    pub const RATE_EXCEEDED: Self = Self("wait", "policy-violation");
     /// We do not talk to other servers.
     pub const REMOTE_SERVER_NOT_FOUND: Self = Self("cancel", "remote-server-not-found");
     /// The other side could not be reached.

@@ -68,6 +68,10 @@ pub const ROSTER_VERSIONS: &str = "urn:xmpp:features:rosterver";
 pub const PRE_APPROVAL: &str = "urn:xmpp:features:pre-approval";
 /// RFC 6121 §2
 pub const ROSTER: &str = "jabber:iq:roster";
+/// XEP-0352
+pub const CSI: &str = "urn:xmpp:csi:0";
+/// XEP-0033
+pub const ADDRESS: &str = "http://jabber.org/protocol/address";
 /// Ours: the account's devices (`crate::relay::devices`).
 pub const DEVICES: &str = "urn:counterfoil:devices:0";
 /// Ours: what waits for a device (`crate::offline`).

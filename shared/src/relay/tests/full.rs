@@ -9,8 +9,8 @@ use crate::relay::{TransferItem, TransferReply, TransferRequest};
 const LIMITS: Limits = Limits { queue_stanzas_max: 3, ..Limits::DEFAULT };
 
 /// Alice online, and Bob's device away.
-fn alice_and_an_absent_bob() -> (World, Device, Device) {
-    let mut world = World::with(LIMITS);
+pub fn alice_and_an_absent_bob(limits: Limits) -> (World, Device, Device) {
+    let mut world = World::with(limits);
     let alice = Device::online(&mut world, "a", "phone");
     let bob = Device::online(&mut world, "b", "phone");
     world.crash(&jid("b"));
@@ -18,7 +18,7 @@ fn alice_and_an_absent_bob() -> (World, Device, Device) {
 }
 
 /// Bob takes all that waits for him and acks it.
-fn back(world: &mut World, bob: &mut Device) {
+pub fn back(world: &mut World, bob: &mut Device) {
     assert!(bob.resume(world));
     bob.drain(world);
     world.pass(Limits::DEFAULT.ack_idle_ms);
@@ -43,7 +43,7 @@ fn refused(places: &[u64]) -> Option<TransferReply> {
 #[test]
 fn a_full_mailbox_does_not_refuse_what_it_has() {
     for more in [false, true] {
-        let (mut world, mut alice, mut bob) = alice_and_an_absent_bob();
+        let (mut world, mut alice, mut bob) = alice_and_an_absent_bob(LIMITS);
         alice.message(&mut world, "b@d", "1");
         alice.message(&mut world, "b@d", "2");
         world.answers_lost = true;
@@ -67,7 +67,7 @@ fn a_full_mailbox_does_not_refuse_what_it_has() {
 
 #[test]
 fn of_one_call_a_full_mailbox_refuses_only_what_it_has_not() {
-    let (mut world, ..) = alice_and_an_absent_bob();
+    let (mut world, ..) = alice_and_an_absent_bob(LIMITS);
     assert_eq!(world.transfer(&call(&[1, 2, 3])), Some(TransferReply::Accepted));
     assert_eq!(world.transfer(&call(&[2, 3, 4, 5])), refused(&[4, 5]));
     assert_eq!(world.transfer(&call(&[1, 2, 3])), Some(TransferReply::Accepted));
@@ -77,7 +77,7 @@ fn of_one_call_a_full_mailbox_refuses_only_what_it_has_not() {
 #[test]
 fn what_was_refused_stays_refused_when_an_overtaken_call_comes_late() {
     for crash in [false, true] {
-        let (mut world, _alice, mut bob) = alice_and_an_absent_bob();
+        let (mut world, _alice, mut bob) = alice_and_an_absent_bob(LIMITS);
         world.transfer(&call(&[1, 2, 3]));
         assert_eq!(world.transfer(&call(&[4])), refused(&[4]));
         if crash {
@@ -95,7 +95,7 @@ fn what_was_refused_stays_refused_when_an_overtaken_call_comes_late() {
 #[test]
 fn what_a_full_mailbox_refuses_fails_once() {
     for answers_lost in [false, true] {
-        let (mut world, mut alice, mut bob) = alice_and_an_absent_bob();
+        let (mut world, mut alice, mut bob) = alice_and_an_absent_bob(LIMITS);
         for n in 1..=3 {
             alice.message(&mut world, "b@d", &n.to_string());
         }
@@ -119,7 +119,7 @@ fn what_a_full_mailbox_refuses_fails_once() {
 #[test]
 fn nothing_overtakes_the_news_that_a_message_was_refused() {
     for crash in [false, true] {
-        let (mut world, mut alice, mut bob) = alice_and_an_absent_bob();
+        let (mut world, mut alice, mut bob) = alice_and_an_absent_bob(LIMITS);
         for n in 1..=3 {
             alice.message(&mut world, "b@d", &n.to_string());
         }

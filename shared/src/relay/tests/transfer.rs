@@ -53,6 +53,7 @@ pub fn bound() -> LinkState {
         failures: 0,
         counters: Some(counters),
         transferred: StanzaSeq(0),
+        csi: Default::default(),
     }
 }
 

@@ -69,6 +69,7 @@ pub fn account_row() -> AccountRow {
         sha256: leaf::keys().clone(),
         created: Millis(0),
         blocked: Vec::new(),
+        archiving: Default::default(),
     }
 }
 
