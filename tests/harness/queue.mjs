@@ -53,8 +53,8 @@ const between = (text, start, end) => {
   return at < 0 ? undefined : text.slice(at + start.length, text.indexOf(end, at + start.length));
 };
 
-/** Takes what comes by itself until there are `count` bodies, acking each `<r/>` at once. */
-export async function replay(wire, count, { timeoutMs = 120_000, presence = true } = {}) {
+/** Takes what comes by itself until there are `count` bodies; acks each `<r/>` at once, and `every` so many unasked. */
+export async function replay(wire, count, { timeoutMs = 120_000, presence = true, every } = {}) {
   const [bodies, ids] = [[], []];
   const done = new Promise((resolve) => {
     wire.onText = (text) => {
@@ -62,6 +62,7 @@ export async function replay(wire, count, { timeoutMs = 120_000, presence = true
         wire.handled += 1;
         bodies.push(between(text, "<body>", "</body>"));
         ids.push(/<stanza-id [^>]*\bid='([^']*)'/.exec(text)?.[1]);
+        if (bodies.length % every === 0) wire.ack();
         if (bodies.length === count) resolve();
         return true;
       }

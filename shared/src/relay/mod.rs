@@ -17,7 +17,7 @@
 //! # What is where
 //!
 //! `link`: a connection up to authentication. `session`: which device it belongs to. `stream`: a
-//! device's numbered stream, its window and its place in the log. `mailbox`: messages in and out
+//! device's numbered stream, its window and its place in the log. `flush`: what waits there. `mailbox`: messages in and out
 //! of the log. `transfer`: the way to other mailboxes. `request`: IQs and presence. `archive`: the
 //! log by pages. `offline`: what waits for a device. `devices`: which there are. `blocking`: who is
 //! not heard. `lobby`: clients that have not named their account.
@@ -26,6 +26,7 @@ pub mod api;
 mod archive;
 mod blocking;
 mod devices;
+mod flush;
 mod link;
 mod load;
 pub mod lobby;
