@@ -173,12 +173,14 @@ impl RelayEngine {
         if asked.flip {
             rows.reverse();
         }
-        let result = |row: &LogRow| {
+        let device = self.config.account.with_resource(id.as_str());
+        let sent = |row: &LogRow| {
             let (seq, bytes) = (row.seq, row.stanza.len() as u64);
-            Sent::Result(ResultRow { seq, bytes, query: asked.query_id.clone() })
+            let frame = result(row, &device, &asked.query_id)?.to_frame();
+            Some((Sent::Result(ResultRow { seq, bytes, query: asked.query_id.clone() }), frame))
         };
-        let results = rows.iter().map(result).collect();
-        self.send_page(id, results, &stanza::iq_result(iq, Some(fin)), log);
+        let results = rows.iter().filter_map(sent).collect();
+        self.send_page(id, results, &stanza::iq_result(iq, Some(fin)));
         Ok(())
     }
 

@@ -363,21 +363,12 @@ impl RelayEngine {
     }
 
     /// Sends the results of a query and then its answer: all of them, or nothing of it is known.
-    pub(super) fn send_page(
-        &mut self,
-        id: &DeviceId,
-        results: Vec<Sent>,
-        answer: &Element,
-        log: &dyn LogStore,
-    ) {
+    pub(super) fn send_page(&mut self, id: &DeviceId, results: Vec<(Sent, String)>, answer: &Element) {
         let answer = answer.to_frame();
-        let page = results.into_iter().chain([Sent::Stanza(answer)]);
-        let page: Vec<(Sent, String)> =
-            page.filter_map(|sent| Some((sent.clone(), self.frame_of(id, sent, false, log)?))).collect();
         let Some(stream) = self.stream_mut(id) else { return };
         let Some(link) = stream.link else { return };
         let mut frames = Vec::new();
-        for (sent, frame) in page {
+        for (sent, frame) in results.into_iter().chain([(Sent::Stanza(answer.clone()), answer)]) {
             frames.push(frame);
             if stream.managed {
                 stream.window.push(sent);
