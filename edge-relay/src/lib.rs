@@ -74,7 +74,10 @@ fn host_meta(request: &Request, kind: &str, body: impl FnOnce(&str) -> String) -
     let response = Response::ok(body(&websocket))?;
     let headers = response.headers();
     headers.set("Content-Type", kind)?;
+    // What a page asks first, where its request has headers of its own, is answered by these too.
     headers.set("Access-Control-Allow-Origin", "*")?;
+    headers.set("Access-Control-Allow-Methods", "GET, HEAD")?;
+    headers.set("Access-Control-Allow-Headers", "*")?;
     headers.set("X-Content-Type-Options", "nosniff")?;
     Ok(response)
 }

@@ -5,10 +5,11 @@ import { Relay } from "../harness/relay.mjs";
 import { sleep, until } from "../harness/wait.mjs";
 import { Wire, bare, someone } from "../harness/wire.mjs";
 
-const LONE = 500;
+const LONE = 1_000;
 const RARE = 10;
 const PAIRS = 10;
 const EACH = 500;
+const BURST = 1_000;
 const WINDOW = 50;
 
 async function pair(relay) {
@@ -81,7 +82,7 @@ try {
       await sleep(1_000);
     }
   });
-  const burst = await rowsOf(relay, couple, () => flood(couple, EACH));
+  const burst = await rowsOf(relay, couple, () => flood(couple, BURST));
   const pairs = await Promise.all(Array.from({ length: PAIRS }, () => pair(relay)));
   const since = performance.now();
   await Promise.all(pairs.map((each) => flood(each, EACH)));
@@ -94,7 +95,7 @@ try {
   const perMessage = (rows, messages) => `${(rows / messages).toFixed(2)} ($${(rows / messages).toFixed(2)}/M)`;
   line(`rows written per message, one by one`, perMessage(lone, LONE));
   line(`rows written per message, one a second`, perMessage(rare, RARE));
-  line(`rows written per message, burst of ${EACH}`, perMessage(burst, EACH));
+  line(`rows written per message, burst of ${BURST}`, perMessage(burst, BURST));
 } finally {
   await relay.stop();
 }

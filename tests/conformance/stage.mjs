@@ -23,8 +23,8 @@ export const AVAILABLE = "<presence xmlns='jabber:client'/>";
 /** Declares scenarios: each gets a stage on the file's relay. */
 export function scenarios(hooks, options) {
   const shared = sharedRelay(hooks, options);
-  return (name, act) =>
-    test(name, { timeout: TIMEOUT_MS }, async () => {
+  return (name, act, { timeout = TIMEOUT_MS } = {}) =>
+    test(name, { timeout }, async () => {
       const stage = new Stage(shared.relay);
       try {
         await act(stage);

@@ -29,6 +29,8 @@ export class Wire {
   onBody = () => {};
   /** Sees every frame as it comes. One it answers `true` to is its own: it is neither queued nor answered. */
   onFrame = () => false;
+  /** Sees every text before it is read. One it answers `true` to goes no further, and is not counted. */
+  onText = () => false;
 
   /** Opens the WebSocket and nothing more. */
   static async connect(url, { headers, protocol = "xmpp" } = {}) {
@@ -239,6 +241,7 @@ export class Wire {
 
   #receive(data, isBinary) {
     const xml = isBinary ? `binary ${data.toString("hex")}` : data.toString();
+    if (this.onText(xml)) return;
     this.#note("←", xml);
     const frame = Frame.parse(xml);
     if (frame.is("enabled", NS.sm)) {

@@ -13,7 +13,7 @@
 //! | `test`, `tally`, `browser`, `tidy`, `rules` | suites, counting, Chromium, the house rules as a test |
 //! | `contract` | one contract for every store |
 //! | `sim` | the simulator's seeds, the seeded bugs |
-//! | `bench` | latency, throughput, rows written |
+//! | `bench` | latency, throughput, rows written, a long queue |
 //! | `size` | what a visitor downloads |
 
 mod app;
@@ -51,7 +51,7 @@ cargo xtask <task> [options]
                               tidy unit wasm sim badengines contract wire conformance e2e
                               chaos soak; all of them by default. `sim` and `soak` take a
                               seed, and their time
-  bench                       latency, throughput and rows written, on release builds
+  bench                       latency, throughput, rows written, a long queue, on release builds
   size                        compressed size of the app; build --release first
 ";
 

@@ -155,15 +155,20 @@ impl JsSuites {
     }
 }
 
-/// `cargo xtask bench`: latency, throughput and rows written, on release builds.
+/// `cargo xtask bench`: latency, throughput, rows written and a long queue, on release builds.
 pub fn bench() -> Result<()> {
     let tools = setup()?;
     build(&tools, Profile::Release)?;
     let tests = under_root("tests");
     npm_install("npm packages of the tests", &tests, &tests)?;
-    let mut node = node_with_builds(&tools)?;
-    let outcome = observe("bench", node.arg(under_root("tests/bench/latency.mjs")), Show::Live)?;
-    if outcome.ok { Ok(()) } else { bail!("the benchmark failed") }
+    for name in ["latency", "offline"] {
+        let mut node = node_with_builds(&tools)?;
+        let file = under_root(&format!("tests/bench/{name}.mjs"));
+        if !observe(&format!("bench: {name}"), node.arg(file), Show::Live)?.ok {
+            bail!("the benchmark {name} failed");
+        }
+    }
+    Ok(())
 }
 
 /// Node, told where everything is that was built.

@@ -176,31 +176,24 @@ impl RelayEngine {
         if asked.flip {
             rows.reverse();
         }
-        let result = |row: &LogRow| {
+        let device = self.config.account.with_resource(id.as_str());
+        let sent = |row: &LogRow| {
             let (seq, bytes) = (row.seq, row.stanza.len() as u64);
-            Sent::Result(ResultRow { seq, bytes, query: asked.query_id.clone() })
+            let frame = result(row, &device, &asked.query_id)?.to_frame();
+            Some((Sent::Result(ResultRow { seq, bytes, query: asked.query_id.clone() }), frame))
         };
-        let results = rows.iter().map(result).collect();
-        self.send_page(id, results, &stanza::iq_result(iq, Some(fin)), log);
+        let results = rows.iter().filter_map(sent).collect();
+        self.send_page(id, results, &stanza::iq_result(iq, Some(fin)));
         Ok(())
     }
 
     /// Sends the results of a query and then its answer: all of them, or nothing of it is known.
-    pub(super) fn send_page(
-        &mut self,
-        id: &DeviceId,
-        results: Vec<Sent>,
-        answer: &Element,
-        log: &dyn LogStore,
-    ) {
+    pub(super) fn send_page(&mut self, id: &DeviceId, results: Vec<(Sent, String)>, answer: &Element) {
         let answer = answer.to_frame();
-        let page = results.into_iter().chain([Sent::Stanza(answer)]);
-        let page: Vec<(Sent, String)> =
-            page.filter_map(|sent| Some((sent.clone(), self.frame_of(id, sent, false, log)?))).collect();
         let Some(stream) = self.stream_mut(id) else { return };
         let Some(link) = stream.link else { return };
         let mut frames = Vec::new();
-        for (sent, frame) in page {
+        for (sent, frame) in results.into_iter().chain([(Sent::Stanza(answer.clone()), answer)]) {
             frames.push(frame);
             if stream.managed {
                 stream.window.push(sent);

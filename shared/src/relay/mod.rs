@@ -17,7 +17,7 @@
 //! # What is where
 //!
 //! `link`: a connection up to authentication. `session`: which device it belongs to. `stream`: a
-//! device's numbered stream, its window and its place in the log. `mailbox`: messages in and out
+//! device's numbered stream, its window and its place in the log. `flush`: what waits there. `mailbox`: messages in and out
 //! of the log. `transfer`: the way to other mailboxes. `passing`: what goes that way and is not
 //! stored. `request`: IQs. `presence`: who is there. `roster`, `subscription`: who may know.
 //! `archive`: the log by pages. `preferences`: what it shows. `offline`: what waits for a device.
@@ -30,6 +30,7 @@ mod archive;
 mod blocking;
 mod csi;
 mod devices;
+mod flush;
 mod link;
 mod load;
 pub mod lobby;

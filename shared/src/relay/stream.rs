@@ -174,7 +174,7 @@ impl Stream {
     }
 
     /// Whether the log flows to this device now.
-    fn reads(&self) -> Option<LinkId> {
+    pub(super) fn reads(&self) -> Option<LinkId> {
         self.link.filter(|_| self.listens() && !self.held)
     }
 
@@ -184,7 +184,7 @@ impl Stream {
     }
 
     fn has_room(&self, limits: &Limits) -> bool {
-        bad::is(Bug::WindowIgnored) || (self.window.outstanding() as usize) < limits.window_stanzas_max
+        self.room(limits) > 0
     }
 
     /// Whether more has piled up for the device than it will be given without acking any of it.
@@ -296,11 +296,11 @@ impl RelayEngine {
         let limits = self.config.limits;
         stream.ask_from = if h == before { self.now.plus(limits.ack_timeout_ms) } else { self.now };
         let confirmed = stream.confirmed();
-        if confirmed > device.cursor {
-            device.cursor = confirmed;
+        let moved = confirmed > device.cursor;
+        device.cursor = device.cursor.max(confirmed);
+        if !self.flush(id, log) && moved {
             self.put_device(id);
         }
-        self.flush(id, log);
         self.show_missed(id);
         self.request_ack(id);
         Ok(())
@@ -321,46 +321,6 @@ impl RelayEngine {
             stream.told = handled;
         }
         self.gate.effect(Effect::Ack(link, no));
-    }
-
-    /// Sends a device what waits for it in the log, as much as its window takes.
-    pub(super) fn flush(&mut self, id: &DeviceId, log: &dyn LogStore) {
-        let account = self.config.account.clone();
-        let limits = self.config.limits;
-        let last = self.head.last();
-        if self.stream_mut(id).is_some_and(|stream| stream.next <= last && stream.reads().is_some()) {
-            self.release_states(id, None);
-        }
-        let Some(device) = self.devices.get_mut(id) else { return };
-        let Some(stream) = device.stream.as_mut() else { return };
-        let Some(link) = stream.reads() else { return };
-        let mut frames = Vec::new();
-        while stream.next <= last && stream.has_room(&limits) {
-            let after = StanzaSeq(stream.next.0.saturating_sub(1));
-            let rows = self.head.page(log, after, limits.window_stanzas_max);
-            if rows.is_empty() {
-                break;
-            }
-            for row in rows {
-                if !stream.has_room(&limits) {
-                    break;
-                }
-                stream.next = row.seq.next();
-                let reader = Reader { account: &account, device: id, carbons: stream.carbons, late: true };
-                if let Some(message) = delivery::view(&row, reader) {
-                    frames.push(message.to_frame());
-                    if stream.managed {
-                        stream.window.push(Sent::Row(row.seq));
-                    }
-                }
-            }
-        }
-        device.cursor = device.cursor.max(stream.confirmed());
-        if frames.is_empty() {
-            return;
-        }
-        self.put_device(id);
-        self.send_frames(id, link, frames);
     }
 
     /// Sends what has its numbers, and the row that says so.
@@ -479,12 +439,13 @@ impl RelayEngine {
     }
 
     pub(super) fn request_ack(&mut self, id: &DeviceId) {
-        let (now, limits) = (self.now, self.config.limits);
+        let (now, limits, last) = (self.now, self.config.limits, self.head.last());
         let Some(stream) = self.stream_mut(id) else { return };
         let Some(link) = stream.link else { return };
         // What waits for room waits for an ack.
-        let due = stream.unrequested >= limits.ack_every_stanzas
-            || !stream.has_room(&limits) && stream.ask_from <= now;
+        let waits =
+            !stream.has_room(&limits) || stream.reads().is_some() && stream.waits_for_room(last, &limits);
+        let due = stream.unrequested >= limits.ack_every_stanzas || waits && stream.ask_from <= now;
         if !stream.managed || stream.requested.is_some() || !due {
             return;
         }
