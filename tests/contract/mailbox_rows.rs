@@ -4,6 +4,7 @@ use crate::draw::{Dice, jid};
 use shared::id::{DeviceId, OriginId, StanzaSeq};
 use shared::log::{Direction, LogRow, SentOn, Source};
 use shared::relay::rows::{AccountRow, DeviceRow, Marks, Op, ResultRow, StreamRow};
+use shared::relay::{Flexible, Taken};
 use shared::sasl::ServerKeys;
 use shared::sm::Handled;
 use shared::time::Millis;
@@ -26,6 +27,7 @@ pub fn drawn_op(dice: &mut Dice, last: &mut u64) -> Op {
                 last_seen,
                 name: dice.maybe(Dice::text),
                 named: dice.flag(),
+                taken: drawn_taken(dice),
             })
         }
         8 => Op::DeleteDevice(device(dice)),
@@ -62,6 +64,14 @@ fn drawn_log_row(dice: &mut Dice, seq: u64) -> LogRow {
     }
 }
 
+fn drawn_taken(dice: &mut Dice) -> Taken {
+    let mut taken = Taken::default();
+    for first in dice.some(3, |dice| dice.upto(1 << 50)) {
+        taken.add(StanzaSeq(first), StanzaSeq(first + dice.upto(9)));
+    }
+    taken
+}
+
 fn drawn_stream(dice: &mut Dice) -> StreamRow {
     StreamRow {
         no: dice.number(),
@@ -71,7 +81,10 @@ fn drawn_stream(dice: &mut Dice) -> StreamRow {
         sent_max: dice.handled(),
         rows: dice.some(3, |dice| (dice.handled(), dice.seq())),
         results: dice.some(3, |dice| {
-            (dice.handled(), ResultRow { seq: dice.seq(), bytes: dice.number(), query: dice.text() })
+            (
+                dice.handled(),
+                ResultRow { seq: dice.seq(), bytes: dice.number(), query: dice.text(), offline: dice.flag() },
+            )
         }),
         stanzas: dice.some(3, |dice| (dice.handled(), dice.text())),
         noted: dice.seq(),
@@ -80,6 +93,7 @@ fn drawn_stream(dice: &mut Dice) -> StreamRow {
         carbons: dice.flag(),
         held: dice.flag(),
         watches_blocklist: dice.flag(),
+        flexible: Flexible { asked: dice.flag(), shown: dice.maybe(Dice::seq), from: dice.seq() },
         presence: dice.maybe(Dice::text),
     }
 }
@@ -117,7 +131,15 @@ pub fn sent_on(stream: u64) -> SentOn {
 
 pub fn device_row(name: &str) -> DeviceRow {
     let (cursor, last_seen) = (StanzaSeq(1), Millis(2));
-    DeviceRow { device: name.into(), cursor, stream: None, last_seen, name: None, named: true }
+    DeviceRow {
+        device: name.into(),
+        cursor,
+        stream: None,
+        last_seen,
+        name: None,
+        named: true,
+        taken: Default::default(),
+    }
 }
 
 pub fn stream_row(no: u64) -> StreamRow {
@@ -136,6 +158,7 @@ pub fn stream_row(no: u64) -> StreamRow {
         carbons: false,
         held: false,
         watches_blocklist: false,
+        flexible: Default::default(),
         presence: None,
     }
 }

@@ -91,6 +91,7 @@ pub fn old_stream(jid: &BareJid, device: &DeviceId, count: u32, now: Millis) -> 
         carbons: true,
         held: false,
         watches_blocklist: false,
+        flexible: Default::default(),
         presence: Some("<presence xmlns='jabber:client'/>".to_owned()),
     };
     let row = DeviceRow {
@@ -100,6 +101,7 @@ pub fn old_stream(jid: &BareJid, device: &DeviceId, count: u32, now: Millis) -> 
         last_seen: now,
         name: None,
         named: true,
+        taken: Default::default(),
     };
     (session, row)
 }

@@ -178,7 +178,7 @@ impl RelayEngine {
         }
         let result = |row: &LogRow| {
             let (seq, bytes) = (row.seq, row.stanza.len() as u64);
-            Sent::Result(ResultRow { seq, bytes, query: asked.query_id.clone() })
+            Sent::Result(ResultRow { seq, bytes, query: asked.query_id.clone(), offline: false })
         };
         let results = rows.iter().map(result).collect();
         self.send_page(id, results, &stanza::iq_result(iq, Some(fin)), log);
@@ -242,7 +242,11 @@ impl RelayEngine {
     }
 
     /// The rows that a query selects, a few of them in memory at a time.
-    fn rows_of<'a>(&'a self, mut query: Query, log: &'a dyn LogStore) -> impl Iterator<Item = LogRow> + 'a {
+    pub(super) fn rows_of<'a>(
+        &'a self,
+        mut query: Query,
+        log: &'a dyn LogStore,
+    ) -> impl Iterator<Item = LogRow> + 'a {
         let (mut read, mut exhausted) = (Vec::new().into_iter(), false);
         std::iter::from_fn(move || {
             if read.len() == 0 && !exhausted {

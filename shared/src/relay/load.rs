@@ -79,7 +79,14 @@ impl RelayEngine {
         }
         self.devices.insert(
             row.device,
-            Device { cursor: row.cursor, last_seen: row.last_seen, name: row.name, named: row.named, stream },
+            Device {
+                cursor: row.cursor,
+                taken: row.taken,
+                last_seen: row.last_seen,
+                name: row.name,
+                named: row.named,
+                stream,
+            },
         );
     }
 
@@ -124,6 +131,7 @@ impl Stream {
         self.carbons = counters.carbons;
         self.held = counters.held;
         self.watches_blocklist = counters.watches_blocklist;
+        self.flexible = counters.flexible;
         self.unrequested = counters.unrequested;
         self.requested = counters.requested.map(|at| at.min(now));
         if !counters.available {
@@ -175,6 +183,7 @@ fn restored(row: StreamRow, tail: &[LogRow], now: Millis) -> Stream {
         carbons: row.carbons,
         held: row.held,
         watches_blocklist: row.watches_blocklist,
+        flexible: row.flexible,
         presence: row.presence,
         unrequested: 0,
         requested: None,

@@ -318,14 +318,12 @@ impl RelayEngine {
         self.gate.write(Op::Append(row));
         // A row that is not for a device does not wait for it.
         for device in self.devices.values_mut() {
-            device.cursor =
-                device.stream.as_ref().map_or(device.cursor, |s| s.confirmed().max(device.cursor));
+            device.settle();
         }
         for (id, _, _) in &frames {
             // Without acks, sent is all that can be known.
-            let Some(device) = self.devices.get_mut(id) else { continue };
-            if let Some(stream) = device.stream.as_ref().filter(|stream| !stream.managed) {
-                device.cursor = StanzaSeq(stream.next.0.saturating_sub(1));
+            let stream = self.devices.get(id).and_then(|device| device.stream.as_ref());
+            if stream.is_some_and(|stream| !stream.managed) {
                 self.put_device(id);
             }
         }

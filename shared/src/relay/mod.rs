@@ -20,7 +20,8 @@
 //! device's numbered stream, its window and its place in the log. `mailbox`: messages in and out
 //! of the log. `transfer`: the way to other mailboxes. `request`: IQs and presence. `archive`: the
 //! log by pages. `offline`: what waits for a device. `devices`: which there are. `blocking`: who is
-//! not heard. `multicast`: one message to several. `preferences`: what the archive shows. `rates`: who says too much. `csi`: what waits while
+//! not heard. `multicast`: one message to several. `flexible`: the same as
+//! a list. `preferences`: what the archive shows. `rates`: who says too much. `csi`: what waits while
 //! nobody looks. `lobby`: clients that have not named their account.
 
 pub mod api;
@@ -28,6 +29,7 @@ mod archive;
 mod blocking;
 mod csi;
 mod devices;
+mod flexible;
 mod link;
 mod load;
 pub mod lobby;
@@ -47,6 +49,7 @@ mod transfer;
 pub use api::{CallId, Config, Counters, Input, LinkState, Output, Phase, Registration};
 pub use api::{TransferItem, TransferReply, TransferRequest};
 pub use csi::Csi;
+pub use flexible::{Flexible, Taken};
 pub use preferences::{Archiving, Preferences};
 
 use crate::bad::{self, Bug};

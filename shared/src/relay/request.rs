@@ -8,7 +8,7 @@ use crate::wire::error::StanzaError;
 use crate::wire::{Element, ns, stanza};
 
 /// What the relay says of itself (XEP-0030 §3).
-const SERVER_FEATURES: [&str; 8] = [
+const SERVER_FEATURES: [&str; 9] = [
     ns::DISCO_INFO,
     ns::DISCO_ITEMS,
     ns::PING,
@@ -17,10 +17,11 @@ const SERVER_FEATURES: [&str; 8] = [
     ns::ACCEPTED,
     ns::BLOCKING,
     ns::ADDRESS,
+    ns::FLEXIBLE,
 ];
 
 /// What it says of an account.
-const ACCOUNT_FEATURES: [&str; 8] = [
+const ACCOUNT_FEATURES: [&str; 9] = [
     ns::DISCO_INFO,
     ns::STANZA_ID,
     ns::CARBONS,
@@ -28,6 +29,7 @@ const ACCOUNT_FEATURES: [&str; 8] = [
     ns::MAM_EXTENDED,
     ns::MAM_GROUPCHAT,
     ns::OFFLINE,
+    ns::FLEXIBLE,
     ns::DEVICES,
 ];
 
@@ -66,6 +68,10 @@ impl RelayEngine {
         let allowed = self.for_this_account(iq);
         Some(match request.ns.as_str() {
             ns::MAM => allowed.and_then(|()| self.archive(id, iq, request, log)),
+            ns::FLEXIBLE => allowed.and_then(|()| self.flexible(id, iq, request, log)),
+            ns::DISCO_INFO | ns::DISCO_ITEMS if request.attr("node") == Some(ns::FLEXIBLE) => {
+                allowed.and_then(|()| self.flexible_disco(id, iq, request, log))
+            }
             ns::OFFLINE => allowed.and_then(|()| self.offline(id, iq, request, log)),
             ns::DEVICES => allowed.and_then(|()| self.devices(id, iq, request)),
             ns::BLOCKING => allowed.and_then(|()| self.blocking(id, iq, request)),
@@ -155,6 +161,9 @@ impl RelayEngine {
             stream.presence = available.then_some(frame);
             first
         };
+        if first {
+            self.read_on(id);
+        }
         self.put_device(id);
         let bare = self.config.account.to_string();
         let others = self.tell_the_others(id, presence);

@@ -8,7 +8,7 @@
 
 use super::archive;
 use super::rows::{DeviceRow, Op, ResultRow, StreamRow};
-use super::{Counters, Csi, Effect, LogStore, RelayEngine};
+use super::{Counters, Csi, Effect, Flexible, LogStore, RelayEngine, Taken};
 use crate::bad::{self, Bug};
 use crate::delivery::{self, Reader};
 use crate::id::{DeviceId, LinkId, StanzaSeq};
@@ -23,6 +23,7 @@ use crate::wire::{Element, ns};
 #[derive(Clone, Debug)]
 pub(super) struct Device {
     pub(super) cursor: StanzaSeq,
+    pub(super) taken: Taken,
     pub(super) last_seen: Millis,
     pub(super) name: Option<String>,
     pub(super) named: bool,
@@ -56,6 +57,7 @@ pub(super) struct Stream {
     /// Nothing of the log is sent by itself: the device takes it in pages.
     pub(super) held: bool,
     pub(super) watches_blocklist: bool,
+    pub(super) flexible: Flexible,
     pub(super) presence: Option<String>,
     pub(super) unrequested: u32,
     pub(super) requested: Option<Millis>,
@@ -83,6 +85,7 @@ impl Stream {
             carbons: false,
             held: false,
             watches_blocklist: false,
+            flexible: Flexible::default(),
             presence: None,
             unrequested: 0,
             requested: None,
@@ -137,6 +140,7 @@ impl Stream {
             available: self.presence.is_some(),
             held: self.held,
             watches_blocklist: self.watches_blocklist,
+            flexible: self.flexible,
         }
     }
 
@@ -203,6 +207,7 @@ impl Stream {
             carbons: self.carbons,
             held: self.held,
             watches_blocklist: self.watches_blocklist,
+            flexible: self.flexible,
             presence: self.presence.clone(),
         }
     }
@@ -221,6 +226,7 @@ impl RelayEngine {
         let row = DeviceRow {
             device: id.clone(),
             cursor: device.cursor,
+            taken: device.taken.clone(),
             stream: device.stream.as_ref().filter(|s| s.managed).map(|s| s.row(noted)),
             last_seen: device.last_seen,
             name: device.name.clone(),
@@ -244,7 +250,7 @@ impl RelayEngine {
         let Some(device) = self.devices.get_mut(id) else { return Ok(()) };
         let Some(stream) = device.stream.as_mut().filter(|stream| stream.managed) else { return Ok(()) };
         let before = stream.window.acked();
-        stream
+        let newly = stream
             .window
             .ack(h)
             .map_err(|fault| StreamCondition::HandledCountTooHigh(fault.handled.0, fault.sent.0))?;
@@ -254,9 +260,10 @@ impl RelayEngine {
         // Who has nothing new to say is not asked again and again: it may have lost count.
         let limits = self.config.limits;
         stream.ask_from = if h == before { self.now.plus(limits.ack_timeout_ms) } else { self.now };
-        let confirmed = stream.confirmed();
-        if confirmed > device.cursor {
-            device.cursor = confirmed;
+        let before = (device.cursor, device.taken.clone());
+        device.acked(newly);
+        device.settle();
+        if before.0 != device.cursor || before.1 != device.taken {
             self.put_device(id);
         }
         self.flush(id, log);
@@ -304,6 +311,9 @@ impl RelayEngine {
                     break;
                 }
                 stream.next = row.seq.next();
+                if row.seq <= device.cursor || device.taken.contains(row.seq) {
+                    continue;
+                }
                 let reader = Reader { account: &account, device: id, carbons: stream.carbons, late: true };
                 if let Some(message) = delivery::view(&row, reader) {
                     frames.push(message.to_frame());
@@ -313,7 +323,7 @@ impl RelayEngine {
                 }
             }
         }
-        device.cursor = device.cursor.max(stream.confirmed());
+        device.settle();
         if frames.is_empty() {
             return;
         }
@@ -424,6 +434,9 @@ impl RelayEngine {
             Sent::Stanza(text) => Some(text),
             Sent::Result(result) => {
                 let row = self.head.row(log, result.seq)?;
+                if result.offline {
+                    return Some(self.listed(id, &row)?.to_frame());
+                }
                 Some(archive::result(&row, &account.with_resource(id.as_str()), &result.query)?.to_frame())
             }
             Sent::Row(seq) => {

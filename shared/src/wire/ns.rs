@@ -62,6 +62,8 @@ pub const MAM_EXTENDED: &str = "urn:xmpp:mam:2#extended";
 pub const MAM_GROUPCHAT: &str = "urn:xmpp:mam:2#groupchat-field";
 /// RFC 6121 §2
 pub const ROSTER: &str = "jabber:iq:roster";
+/// XEP-0013
+pub const FLEXIBLE: &str = "http://jabber.org/protocol/offline";
 /// XEP-0352
 pub const CSI: &str = "urn:xmpp:csi:0";
 /// XEP-0033

@@ -25,6 +25,7 @@ pub fn phone() -> DeviceRow {
         last_seen: Millis(0),
         name: None,
         named: true,
+        taken: Default::default(),
     }
 }
 
@@ -44,6 +45,7 @@ pub fn bound() -> LinkState {
         acked: None,
         held: false,
         watches_blocklist: false,
+        flexible: Default::default(),
     };
     LinkState {
         phase: Phase::Bound("phone".into()),
