@@ -35,7 +35,7 @@ pub fn class(message: &Element) -> Class {
 }
 
 /// Takes away what only a server may say, whoever wrote it: stanza-ids and delays of this
-/// domain, carbons, and our own intermediate receipts (XEP-0359 §4, XEP-0203 §4, XEP-0280 §11).
+/// domain, carbons, places in a list of what waits, and our own intermediate receipts (XEP-0359 §4, XEP-0203 §4, XEP-0280 §11).
 pub fn strip_forgeries(message: &mut Element, domain: &str) {
     let local = |text: Option<&str>| {
         text.and_then(|text| Jid::parse(text).ok()).is_none_or(|jid| jid.bare.domain() == domain)
@@ -46,6 +46,7 @@ pub fn strip_forgeries(message: &mut Element, domain: &str) {
             || child.is(ns::CARBONS, "sent")
             || child.is(ns::CARBONS, "received")
             || child.is(ns::ACCEPTED, "accepted")
+            || child.is(ns::FLEXIBLE, "offline")
     });
 }
 

@@ -22,6 +22,8 @@
 //! | [`PRESENCE_BYTES_MAX`] | `policy-violation` |
 //! | [`MULTICAST_RECIPIENTS_MAX`], [`MULTICAST_BYTES_MAX`] | `not-acceptable` |
 //! | [`BLOCKED_MAX`], [`PREFERENCES_MAX`] | `resource-constraint` |
+//! | [`TAKEN_RANGES_MAX`] | `resource-constraint`, and nothing is removed |
+//! | [`FLEXIBLE_LIST_MAX`], [`FLEXIBLE_LIST_BYTES_MAX`] | nothing: the list is shorter than the number of messages |
 //! | [`DEVICE_NAME_BYTES_MAX`] | `bad-request` |
 //! | [`PASSWORD_BYTES_MAX`] | `not-acceptable` |
 //! | [`CSI_HELD_BYTES_MAX`] | nothing: what is held is sent |
@@ -74,6 +76,12 @@ pub const MULTICAST_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const CSI_HELD_BYTES_MAX: usize = 6 * 1024;
 /// Addresses that one account blocks.
 pub const BLOCKED_MAX: usize = 1_000;
+/// Gaps that a device leaves when it confirms its messages out of order (XEP-0013).
+pub const TAKEN_RANGES_MAX: usize = 256;
+/// Messages that one list of XEP-0013 shows. After them, the next list shows the next.
+pub const FLEXIBLE_LIST_MAX: usize = 500;
+/// ... and the bytes of it.
+pub const FLEXIBLE_LIST_BYTES_MAX: usize = 128 * 1024;
 /// JIDs that an account names in its preferences for the archive (XEP-0441).
 pub const PREFERENCES_MAX: usize = 1_000;
 /// Bytes of the name that its owner gives a device.

@@ -115,7 +115,10 @@ fn every_field<S: Mailbox>() -> Script<S> {
     let mut script = Script::named("every row comes back with every field as it was written");
     let full = StreamRow {
         rows: vec![(Handled(3), StanzaSeq(1)), (Handled(5), StanzaSeq(2))],
-        results: vec![(Handled(6), ResultRow { seq: StanzaSeq(1), bytes: 39, query: "query".into() })],
+        results: vec![(
+            Handled(6),
+            ResultRow { seq: StanzaSeq(1), bytes: 39, query: "query".into(), offline: true },
+        )],
         stanzas: vec![(Handled(4), "<iq type='result'/>".into())],
         suspended: Some(Millis(5)),
         presence: Some("<presence/>".into()),

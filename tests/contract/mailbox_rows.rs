@@ -4,6 +4,7 @@ use crate::draw::{Dice, jid};
 use shared::id::{DeviceId, OriginId, StanzaSeq};
 use shared::log::{Direction, LogRow, SentOn, Source};
 use shared::relay::rows::{AccountRow, ContactRow, DeviceRow, Marks, News, Op, ResultRow, StreamRow};
+use shared::relay::{Flexible, Taken};
 use shared::sasl::ServerKeys;
 use shared::sm::Handled;
 use shared::time::Millis;
@@ -26,6 +27,7 @@ pub fn drawn_op(dice: &mut Dice, last: &mut u64) -> Op {
                 last_seen,
                 name: dice.maybe(Dice::text),
                 named: dice.flag(),
+                taken: drawn_taken(dice),
             })
         }
         8 => Op::DeleteDevice(device(dice)),
@@ -82,6 +84,14 @@ fn drawn_contact(dice: &mut Dice) -> ContactRow {
     }
 }
 
+fn drawn_taken(dice: &mut Dice) -> Taken {
+    let mut taken = Taken::default();
+    for first in dice.some(3, |dice| dice.upto(1 << 50)) {
+        taken.add(StanzaSeq(first), StanzaSeq(first + dice.upto(9)));
+    }
+    taken
+}
+
 fn drawn_stream(dice: &mut Dice) -> StreamRow {
     StreamRow {
         no: dice.number(),
@@ -91,7 +101,10 @@ fn drawn_stream(dice: &mut Dice) -> StreamRow {
         sent_max: dice.handled(),
         rows: dice.some(3, |dice| (dice.handled(), dice.seq())),
         results: dice.some(3, |dice| {
-            (dice.handled(), ResultRow { seq: dice.seq(), bytes: dice.number(), query: dice.text() })
+            (
+                dice.handled(),
+                ResultRow { seq: dice.seq(), bytes: dice.number(), query: dice.text(), offline: dice.flag() },
+            )
         }),
         stanzas: dice.some(3, |dice| (dice.handled(), dice.text())),
         noted: dice.seq(),
@@ -101,6 +114,7 @@ fn drawn_stream(dice: &mut Dice) -> StreamRow {
         held: dice.flag(),
         watches_blocklist: dice.flag(),
         interested: dice.flag(),
+        flexible: Flexible { asked: dice.flag(), shown: dice.maybe(Dice::seq), from: dice.seq() },
         presence: dice.maybe(Dice::text),
         directed: dice.some(2, |dice| dice.jid().into()),
         missed: dice.some(2, |dice| (dice.jid().into(), dice.text())),
@@ -140,7 +154,15 @@ pub fn sent_on(stream: u64) -> SentOn {
 
 pub fn device_row(name: &str) -> DeviceRow {
     let (cursor, last_seen) = (StanzaSeq(1), Millis(2));
-    DeviceRow { device: name.into(), cursor, stream: None, last_seen, name: None, named: true }
+    DeviceRow {
+        device: name.into(),
+        cursor,
+        stream: None,
+        last_seen,
+        name: None,
+        named: true,
+        taken: Default::default(),
+    }
 }
 
 pub fn stream_row(no: u64) -> StreamRow {

@@ -1,6 +1,7 @@
 //! What goes into the relay engine and what comes out.
 
 use super::csi::Csi;
+use super::flexible::Flexible;
 use super::rows::Op;
 use crate::gate::BatchNo;
 use crate::id::{DeviceId, LinkId, StanzaSeq};
@@ -177,6 +178,9 @@ pub struct Counters {
     /// It is told of changes of the roster.
     #[serde(default)]
     pub interested: bool,
+    /// How it stands to what waited.
+    #[serde(default)]
+    pub flexible: Flexible,
 }
 
 /// How far a stream has come.

@@ -180,7 +180,10 @@ impl RelayEngine {
         let sent = |row: &LogRow| {
             let (seq, bytes) = (row.seq, row.stanza.len() as u64);
             let frame = result(row, &device, &asked.query_id)?.to_frame();
-            Some((Sent::Result(ResultRow { seq, bytes, query: asked.query_id.clone() }), frame))
+            Some((
+                Sent::Result(ResultRow { seq, bytes, query: asked.query_id.clone(), offline: false }),
+                frame,
+            ))
         };
         let results = rows.iter().filter_map(sent).collect();
         self.send_page(id, results, &stanza::iq_result(iq, Some(fin)));
@@ -235,7 +238,11 @@ impl RelayEngine {
     }
 
     /// The rows that a query selects, a few of them in memory at a time.
-    fn rows_of<'a>(&'a self, mut query: Query, log: &'a dyn LogStore) -> impl Iterator<Item = LogRow> + 'a {
+    pub(super) fn rows_of<'a>(
+        &'a self,
+        mut query: Query,
+        log: &'a dyn LogStore,
+    ) -> impl Iterator<Item = LogRow> + 'a {
         let (mut read, mut exhausted) = (Vec::new().into_iter(), false);
         std::iter::from_fn(move || {
             if read.len() == 0 && !exhausted {

@@ -1,11 +1,18 @@
 //! A device's way through what waits for it: the log from its read position on, a window at a time.
+//!
+//! A device of negative priority is sent nothing that is for the account (RFC 6121 §8.5.2.1.1): that
+//! waits until it wants it. What is for this device alone does not wait; it is sent ahead, and what is
+//! acked of it is a range above the cursor ([`super::Taken`]).
 
-use super::stream::{Sent, Stream};
+use super::stream::{Device, Sent, Stream};
 use super::{LogStore, RelayEngine};
 use crate::bad::{self, Bug};
 use crate::delivery::{self, Reader};
-use crate::id::{DeviceId, StanzaSeq};
+use crate::id::{DeviceId, LinkId, StanzaSeq};
 use crate::limits::Limits;
+use crate::log::LogRow;
+use crate::wire::{Element, stanza};
+use std::collections::BTreeSet;
 
 /// Rows that are read at once: each may be as long as a frame.
 const STEP: usize = 32;
@@ -39,6 +46,7 @@ impl RelayEngine {
         let Some(stream) = device.stream.as_mut() else { return false };
         let Some(link) = stream.reads() else { return false };
         let mut frames = Vec::new();
+        let ahead: BTreeSet<StanzaSeq> = stream.rows().filter(|seq| *seq >= stream.next).collect();
         while stream.next <= last && !stream.waits_for_room(last, &limits) {
             let after = StanzaSeq(stream.next.0.saturating_sub(1));
             let rows = self.head.page(log, after, stream.room(&limits).min(STEP));
@@ -47,6 +55,9 @@ impl RelayEngine {
             }
             for row in rows {
                 stream.next = row.seq.next();
+                if row.seq <= device.cursor || device.taken.contains(row.seq) || ahead.contains(&row.seq) {
+                    continue;
+                }
                 let reader = Reader { account: &account, device: id, carbons: stream.carbons, late: true };
                 if let Some(message) = delivery::view(&row, reader) {
                     frames.push(message.to_frame());
@@ -56,7 +67,7 @@ impl RelayEngine {
                 }
             }
         }
-        device.cursor = device.cursor.max(stream.confirmed());
+        device.settle();
         if frames.is_empty() {
             return false;
         }
@@ -64,4 +75,36 @@ impl RelayEngine {
         self.send_frames(id, link, frames);
         true
     }
+
+    /// Sends a row that was just appended to the device of negative priority that it names.
+    pub(super) fn send_ahead(&mut self, row: &LogRow) {
+        let account = self.config.account.clone();
+        let limits = self.config.limits;
+        let muted = |device: &Device| {
+            let stream = device.stream.as_ref()?;
+            let there = stream.presence.is_some() && !stream.listens() && !stream.held;
+            stream.link.filter(|_| there && stream.room(&limits) > 0)
+        };
+        let muted: Vec<(DeviceId, LinkId)> =
+            self.devices.iter().filter_map(|(id, device)| Some((id.clone(), muted(device)?))).collect();
+        for (id, link) in muted {
+            let reader = Reader { account: &account, device: &id, carbons: false, late: false };
+            let Some(message) = delivery::view(row, reader).filter(|message| is_for(message, &id)) else {
+                continue;
+            };
+            let Some(device) = self.devices.get_mut(&id) else { continue };
+            match device.stream.as_mut().filter(|stream| stream.managed) {
+                Some(stream) => drop(stream.window.push(Sent::Row(row.seq))),
+                None => device.taken.add(row.seq, row.seq),
+            }
+            self.put_device(&id);
+            self.send_frames(&id, link, vec![message.to_frame()]);
+        }
+    }
+}
+
+/// Whether a message names this device.
+fn is_for(message: &Element, id: &DeviceId) -> bool {
+    let to = stanza::address(message, "to").ok().flatten();
+    to.and_then(|to| to.resource).is_some_and(|resource| resource == id.as_str())
 }

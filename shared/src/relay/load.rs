@@ -82,7 +82,14 @@ impl RelayEngine {
         }
         self.devices.insert(
             row.device,
-            Device { cursor: row.cursor, last_seen: row.last_seen, name: row.name, named: row.named, stream },
+            Device {
+                cursor: row.cursor,
+                taken: row.taken,
+                last_seen: row.last_seen,
+                name: row.name,
+                named: row.named,
+                stream,
+            },
         );
     }
 
@@ -129,6 +136,7 @@ impl Stream {
         self.watches_blocklist = counters.watches_blocklist;
         self.interested = counters.interested;
         self.priority = counters.priority;
+        self.flexible = counters.flexible;
         self.unrequested = counters.unrequested;
         self.requested = counters.requested.map(|at| at.min(now));
         if !counters.available {
@@ -182,6 +190,7 @@ fn restored(row: StreamRow, tail: &[LogRow], now: Millis) -> Stream {
         watches_blocklist: row.watches_blocklist,
         interested: row.interested,
         priority: row.presence.as_deref().map(presence::priority).unwrap_or_default(),
+        flexible: row.flexible,
         presence: row.presence,
         directed: row.directed.into_iter().collect(),
         missed: row.missed.into_iter().collect(),

@@ -299,17 +299,15 @@ impl RelayEngine {
         }
         let frames = self.fan_out(&mut row);
         self.head.append(row.clone());
-        self.gate.write(Op::Append(row));
+        self.gate.write(Op::Append(row.clone()));
         // A row that is not for a device does not wait for it.
         for device in self.devices.values_mut() {
-            device.cursor =
-                device.stream.as_ref().map_or(device.cursor, |s| s.confirmed().max(device.cursor));
+            device.settle();
         }
         for (id, _, _) in &frames {
             // Without acks, sent is all that can be known.
-            let Some(device) = self.devices.get_mut(id) else { continue };
-            if let Some(stream) = device.stream.as_ref().filter(|stream| !stream.managed) {
-                device.cursor = StanzaSeq(stream.next.0.saturating_sub(1));
+            let stream = self.devices.get(id).and_then(|device| device.stream.as_ref());
+            if stream.is_some_and(|stream| !stream.managed) {
                 self.put_device(id);
             }
         }
@@ -320,6 +318,7 @@ impl RelayEngine {
         for id in readers {
             self.request_ack(&id);
         }
+        self.send_ahead(&row);
         if self.head.last().0.saturating_sub(self.marks.checkpoint.0) >= self.config.limits.checkpoint_rows {
             self.checkpoint();
         }

@@ -16,20 +16,26 @@
 //!
 //! # What is where
 //!
-//! `link`: a connection up to authentication. `session`: which device it belongs to. `stream`: a
-//! device's numbered stream, its window and its place in the log. `flush`: what waits there. `mailbox`: messages in and out
-//! of the log. `transfer`: the way to other mailboxes. `passing`: what goes that way and is not
-//! stored. `request`: IQs. `presence`: who is there. `roster`, `subscription`: who may know.
-//! `archive`: the log by pages. `preferences`: what it shows. `offline`: what waits for a device.
-//! `devices`: which there are. `blocking`: who is not heard. `multicast`: one message to several.
-//! `rates`: who says too much. `csi`: what waits while nobody looks. `lobby`: clients that have not
-//! named their account.
+//! | module | owns |
+//! |---|---|
+//! | `lobby` | clients that have not named their account |
+//! | `link`, `session` | a connection up to authentication; which device it belongs to |
+//! | `stream`, `acks`, `flush` | a device's numbered stream; when it is asked for an ack; its way through what waits for it |
+//! | `mailbox`, `multicast` | messages in and out of the log; one message to several |
+//! | `transfer`, `passing` | the way to other mailboxes; what goes that way and is not stored |
+//! | `presence`, `roster`, `subscription` | who is there; whom the account knows; who may know |
+//! | `request`, `blocking`, `devices` | IQs; who is not heard; which devices there are |
+//! | `archive`, `preferences` | the log by pages; what it shows |
+//! | `offline`, `flexible` | what waits for a device, in pages; the same as a list |
+//! | `rates`, `csi` | who says too much; what waits while nobody looks |
 
+mod acks;
 pub mod api;
 mod archive;
 mod blocking;
 mod csi;
 mod devices;
+mod flexible;
 mod flush;
 mod link;
 mod load;
@@ -54,6 +60,7 @@ mod transfer;
 pub use api::{CallId, Called, Config, Counters, Input, LinkState, Output, Phase, Registration};
 pub use api::{TransferItem, TransferReply, TransferRequest};
 pub use csi::Csi;
+pub use flexible::{Flexible, Taken};
 pub use preferences::{Archiving, Preferences};
 
 use crate::bad::{self, Bug};

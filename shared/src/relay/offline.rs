@@ -43,12 +43,7 @@ impl RelayEngine {
         if upto > self.head.last() {
             return Err(StanzaError::ITEM_NOT_FOUND);
         }
-        let Some(device) = self.devices.get_mut(id) else { return Ok(()) };
-        device.cursor = device.cursor.max(upto);
-        if let Some(stream) = &mut device.stream {
-            stream.next = stream.next.max(upto.next());
-        }
-        self.put_device(id);
+        self.confirm(id, upto);
         Ok(())
     }
 

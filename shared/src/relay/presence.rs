@@ -54,6 +54,9 @@ impl RelayEngine {
         stream.priority = if available { priority(&frame) } else { 0 };
         stream.presence = available.then_some(frame);
         let directed = if available { Default::default() } else { std::mem::take(&mut stream.directed) };
+        if first {
+            self.read_on(id);
+        }
         self.put_device(id);
         let bare = self.config.account.to_string();
         let others = self.tell_the_others(id, presence);

@@ -8,7 +8,7 @@ use crate::wire::error::StanzaError;
 use crate::wire::{Element, ns, stanza};
 
 /// What the relay says of itself (XEP-0030 §3).
-const SERVER_FEATURES: [&str; 9] = [
+const SERVER_FEATURES: &[&str] = &[
     ns::DISCO_INFO,
     ns::DISCO_ITEMS,
     ns::PING,
@@ -18,10 +18,11 @@ const SERVER_FEATURES: [&str; 9] = [
     ns::ACCEPTED,
     ns::BLOCKING,
     ns::ADDRESS,
+    ns::FLEXIBLE,
 ];
 
 /// What it says of an account.
-const ACCOUNT_FEATURES: [&str; 9] = [
+const ACCOUNT_FEATURES: &[&str] = &[
     ns::DISCO_INFO,
     ns::STANZA_ID,
     ns::CARBONS,
@@ -30,11 +31,12 @@ const ACCOUNT_FEATURES: [&str; 9] = [
     ns::MAM_EXTENDED,
     ns::MAM_GROUPCHAT,
     ns::OFFLINE,
+    ns::FLEXIBLE,
     ns::DEVICES,
 ];
 
 /// What only the account itself may ask for.
-const OWN: [&str; 5] = [ns::MAM, ns::OFFLINE, ns::DEVICES, ns::BLOCKING, ns::ROSTER];
+const OWN: &[&str] = &[ns::MAM, ns::OFFLINE, ns::FLEXIBLE, ns::DEVICES, ns::BLOCKING, ns::ROSTER];
 
 impl RelayEngine {
     pub(super) fn iq(&mut self, id: &DeviceId, iq: &Element, log: &dyn LogStore) {
@@ -74,6 +76,10 @@ impl RelayEngine {
         let allowed = self.for_this_account(iq);
         Some(match request.ns.as_str() {
             ns::MAM => allowed.and_then(|()| self.archive(id, iq, request, log)),
+            ns::FLEXIBLE => allowed.and_then(|()| self.flexible(id, iq, request, log)),
+            ns::DISCO_INFO | ns::DISCO_ITEMS if request.attr("node") == Some(ns::FLEXIBLE) => {
+                allowed.and_then(|()| self.flexible_disco(id, iq, request, log))
+            }
             ns::OFFLINE => allowed.and_then(|()| self.offline(id, iq, request, log)),
             ns::DEVICES => allowed.and_then(|()| self.devices(id, iq, request)),
             ns::BLOCKING => allowed.and_then(|()| self.blocking(id, iq, request)),
@@ -129,10 +135,10 @@ impl RelayEngine {
                 Err(StanzaError::ITEM_NOT_FOUND)
             }
             ("get", ns::DISCO_INFO, "query") if to.is_some() && own => {
-                Ok(Some(disco_info("account", "registered", &ACCOUNT_FEATURES)))
+                Ok(Some(disco_info("account", "registered", ACCOUNT_FEATURES)))
             }
             ("get", ns::DISCO_INFO, "query") if server => {
-                Ok(Some(disco_info("server", "im", &SERVER_FEATURES)))
+                Ok(Some(disco_info("server", "im", SERVER_FEATURES)))
             }
             ("get", ns::DISCO_ITEMS, "query") if server || own => {
                 Ok(Some(Element::new(ns::DISCO_ITEMS, "query")))

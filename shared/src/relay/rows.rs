@@ -1,5 +1,6 @@
 //! What a mailbox keeps beside its log, and the operations of one commit.
 
+use super::flexible::{Flexible, Taken};
 use super::preferences::Preferences;
 use crate::id::{DeviceId, StanzaSeq};
 use crate::jid::{BareJid, Jid};
@@ -33,6 +34,9 @@ pub struct DeviceRow {
     pub device: DeviceId,
     /// It has confirmed every row up to here that is for it.
     pub cursor: StanzaSeq,
+    /// What it has confirmed above.
+    #[serde(default)]
+    pub taken: Taken,
     /// Its stream, while that may be resumed.
     pub stream: Option<StreamRow>,
     /// When it was last connected.
@@ -86,6 +90,9 @@ pub struct StreamRow {
     /// It is told of changes of the roster (RFC 6121 §2.1.6).
     #[serde(default)]
     pub interested: bool,
+    /// What waited when it began, if the device takes it by itself (XEP-0013).
+    #[serde(default)]
+    pub flexible: Flexible,
     /// It has sent available presence, this one.
     pub presence: Option<String>,
     /// Whom else it has sent its presence to (RFC 6121 §4.6).
@@ -143,6 +150,9 @@ pub struct ResultRow {
     pub bytes: u64,
     /// What the query calls itself.
     pub query: String,
+    /// It was taken from the list of what waits (XEP-0013), not from the archive.
+    #[serde(default)]
+    pub offline: bool,
 }
 
 /// What a load need not fold from the log.

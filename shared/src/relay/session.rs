@@ -4,7 +4,7 @@
 use super::link::unknown;
 use super::rows::Op;
 use super::stream::{Device, Sent, Stream};
-use super::{Effect, LogStore, Phase, RelayEngine};
+use super::{Effect, LogStore, Phase, RelayEngine, Taken};
 use crate::bad::{self, Bug};
 use crate::id::{DeviceId, LinkId};
 use crate::jid::prepared_resource;
@@ -76,6 +76,7 @@ impl RelayEngine {
         let now = self.now;
         let device = self.devices.entry(id.clone()).or_insert(Device {
             cursor: newest,
+            taken: Taken::default(),
             last_seen: now,
             name: None,
             named,
@@ -170,12 +171,15 @@ impl RelayEngine {
                 return Ok(());
             }
         };
-        let Some(stream) = self.stream_mut(&id) else { return Ok(()) };
-        stream
+        let Some(device) = self.devices.get_mut(&id) else { return Ok(()) };
+        let Some(stream) = device.stream.as_mut() else { return Ok(()) };
+        let newly = stream
             .window
             .resume(h)
             .map_err(|fault| StreamCondition::HandledCountTooHigh(fault.handled.0, fault.sent.0))?;
-        if let Some(old) = stream.link.take() {
+        let old = stream.link.take();
+        device.acked(newly);
+        if let Some(old) = old {
             self.close_link(old, Some(StreamCondition::Conflict), 1000);
         }
         self.take_over(link, &id, previd, log);
@@ -188,9 +192,9 @@ impl RelayEngine {
         let Some(stream) = self.stream_mut(id) else { return };
         let carbons = stream.carbons;
         let again: Vec<Option<Sent>> = stream.window.unacked().map(|sent| sent.cloned()).collect();
-        let cursor = self.devices.get(id).map(|device| device.cursor).unwrap_or_default();
         // What it has receipted otherwise (`crate::offline`) it has.
-        let had = |sent: &Sent| matches!(sent, Sent::Row(seq) if *seq <= cursor);
+        let device = self.devices.get(id);
+        let had = |sent: &Sent| matches!(sent, Sent::Row(seq) if device.is_some_and(|d| d.has(*seq)));
         let mut frames: Vec<String> = again
             .into_iter()
             .map(|sent| sent.filter(|sent| !had(sent)).and_then(|sent| self.frame_of(id, sent, carbons, log)))
@@ -210,8 +214,8 @@ impl RelayEngine {
         // XEP-0352 §4.2
         stream.csi.inactive = false;
         device.last_seen = now;
-        device.cursor = device.cursor.max(stream.confirmed());
         let no = stream.no;
+        device.settle();
         self.put_device(id);
         if let Some(known) = self.links.get_mut(&link) {
             known.phase = Phase::Bound(id.clone());

@@ -1,5 +1,4 @@
-//! A device and its stream: the window of what it has not acked, its reading of the log, and
-//! when it is asked for an ack (XEP-0198 §4).
+//! A device and its stream: the window of what it has not acked, and its place in the log.
 //!
 //! What a stream has sent is known after a crash from two places: the stream's row, and the log
 //! rows appended after it, each of which says on which streams it was sent and under which
@@ -8,7 +7,7 @@
 
 use super::archive;
 use super::rows::{DeviceRow, Op, ResultRow, StreamRow};
-use super::{Counters, Csi, Effect, LogStore, RelayEngine};
+use super::{Counters, Csi, Effect, Flexible, LogStore, RelayEngine, Taken};
 use crate::bad::{self, Bug};
 use crate::delivery::{self, Reader};
 use crate::id::{DeviceId, LinkId, StanzaSeq};
@@ -17,14 +16,14 @@ use crate::limits::Limits;
 use crate::log::LogRow;
 use crate::sm::{Handled, Window};
 use crate::time::Millis;
-use crate::wire::error::StreamCondition;
-use crate::wire::{Element, ns};
+use crate::wire::Element;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// One of the account's devices.
 #[derive(Clone, Debug)]
 pub(super) struct Device {
     pub(super) cursor: StanzaSeq,
+    pub(super) taken: Taken,
     pub(super) last_seen: Millis,
     pub(super) name: Option<String>,
     pub(super) named: bool,
@@ -70,6 +69,7 @@ pub(super) struct Stream {
     pub(super) held: bool,
     pub(super) watches_blocklist: bool,
     pub(super) interested: bool,
+    pub(super) flexible: Flexible,
     pub(super) presence: Option<String>,
     pub(super) priority: i8,
     /// Whom else it has sent its presence to.
@@ -103,6 +103,7 @@ impl Stream {
             held: false,
             watches_blocklist: false,
             interested: false,
+            flexible: Flexible::default(),
             presence: None,
             priority: 0,
             directed: BTreeSet::new(),
@@ -125,34 +126,6 @@ impl Stream {
         self.suspended = self.suspended.map(|since| since.minus(ms));
     }
 
-    pub(super) fn deadline(&self, durable: Handled, limits: &Limits) -> Option<Millis> {
-        if self.link.is_none() {
-            // Who is seen to be there and does not come back is seen to have left.
-            return self.presence.as_ref().and(self.over_at(limits));
-        }
-        [self.ack_deadline(limits), self.tell_deadline(durable, limits)].into_iter().flatten().min()
-    }
-
-    /// From when on a stream without a connection cannot be resumed.
-    fn over_at(&self, limits: &Limits) -> Option<Millis> {
-        self.suspended.map(|since| since.plus(limits.resume_window_ms.saturating_add(1)))
-    }
-
-    /// When an ack request is due, or given up.
-    fn ack_deadline(&self, limits: &Limits) -> Option<Millis> {
-        match self.requested {
-            Some(at) => Some(at.plus(limits.ack_timeout_ms)),
-            None => (self.managed && self.window.outstanding() > 0)
-                .then(|| self.last_sent.plus(limits.ack_idle_ms).max(self.ask_from)),
-        }
-    }
-
-    /// When a device that does not ask is told what is on disk (XEP-0198 §4 allows it at any
-    /// time): its last messages would otherwise look unsent until it writes again.
-    fn tell_deadline(&self, durable: Handled, limits: &Limits) -> Option<Millis> {
-        (self.managed && self.told != durable).then(|| self.last_heard.plus(limits.tell_idle_ms))
-    }
-
     pub(super) fn counters(&self) -> Counters {
         Counters {
             handled: self.handled,
@@ -170,6 +143,7 @@ impl Stream {
             watches_blocklist: self.watches_blocklist,
             interested: self.interested,
             priority: self.priority,
+            flexible: self.flexible,
         }
     }
 
@@ -183,7 +157,7 @@ impl Stream {
         self.presence.is_some() && self.priority >= 0
     }
 
-    fn has_room(&self, limits: &Limits) -> bool {
+    pub(super) fn has_room(&self, limits: &Limits) -> bool {
         self.room(limits) > 0
     }
 
@@ -203,18 +177,23 @@ impl Stream {
         much && !bad::is(Bug::AnswersPileUp)
     }
 
-    fn owes_acks(&self, limits: &Limits) -> bool {
+    pub(super) fn owes_acks(&self, limits: &Limits) -> bool {
         self.window.outstanding() >= limits.unacked_stanzas_max
     }
 
     /// Everything before this place is confirmed.
     pub(super) fn confirmed(&self) -> StanzaSeq {
-        let first = self.window.entries().find_map(|(_, sent)| match sent {
+        // Not the first: what was sent ahead may stand before what it was sent ahead of.
+        let first = self.rows().min().filter(|_| !bad::is(Bug::CursorMovedOnSend));
+        StanzaSeq(first.map_or(self.next, |first| first.min(self.next)).0.saturating_sub(1))
+    }
+
+    /// The rows of the log that were sent as the device's queue and not acked.
+    pub(super) fn rows(&self) -> impl Iterator<Item = StanzaSeq> {
+        self.window.entries().filter_map(|(_, sent)| match sent {
             Sent::Row(seq) => Some(*seq),
             Sent::Result(_) | Sent::Stanza(_) => None,
-        });
-        let first = first.filter(|_| !bad::is(Bug::CursorMovedOnSend));
-        StanzaSeq(first.unwrap_or(self.next).0.saturating_sub(1))
+        })
     }
 
     fn row(&self, noted: StanzaSeq) -> StreamRow {
@@ -242,6 +221,7 @@ impl Stream {
             held: self.held,
             watches_blocklist: self.watches_blocklist,
             interested: self.interested,
+            flexible: self.flexible,
             presence: self.presence.clone(),
             directed: self.directed.iter().cloned().collect(),
             missed: self.missed.iter().map(|(from, frame)| (from.clone(), frame.clone())).collect(),
@@ -262,6 +242,7 @@ impl RelayEngine {
         let row = DeviceRow {
             device: id.clone(),
             cursor: device.cursor,
+            taken: device.taken.clone(),
             stream: device.stream.as_ref().filter(|s| s.managed).map(|s| s.row(noted)),
             last_seen: device.last_seen,
             name: device.name.clone(),
@@ -272,55 +253,6 @@ impl RelayEngine {
 
     pub(super) fn stream_mut(&mut self, id: &DeviceId) -> Option<&mut Stream> {
         self.devices.get_mut(id)?.stream.as_mut()
-    }
-
-    /// The device's `<a/>`: a receipt moves the cursor.
-    pub(super) fn acked(
-        &mut self,
-        id: &DeviceId,
-        ack: &Element,
-        log: &dyn LogStore,
-    ) -> Result<(), StreamCondition> {
-        let Some(h) = ack.attr("h").and_then(Handled::parse) else { return Err(StreamCondition::BadFormat) };
-        let Some(device) = self.devices.get_mut(id) else { return Ok(()) };
-        let Some(stream) = device.stream.as_mut().filter(|stream| stream.managed) else { return Ok(()) };
-        let before = stream.window.acked();
-        stream
-            .window
-            .ack(h)
-            .map_err(|fault| StreamCondition::HandledCountTooHigh(fault.handled.0, fault.sent.0))?;
-        stream.requested = None;
-        // What was acked unasked need not be asked for.
-        stream.unrequested = stream.unrequested.min(stream.window.outstanding());
-        // Who has nothing new to say is not asked again and again: it may have lost count.
-        let limits = self.config.limits;
-        stream.ask_from = if h == before { self.now.plus(limits.ack_timeout_ms) } else { self.now };
-        let confirmed = stream.confirmed();
-        let moved = confirmed > device.cursor;
-        device.cursor = device.cursor.max(confirmed);
-        if !self.flush(id, log) && moved {
-            self.put_device(id);
-        }
-        self.show_missed(id);
-        self.request_ack(id);
-        Ok(())
-    }
-
-    /// The device asks what we have: what is not durable yet is made so first.
-    pub(super) fn ack_requested(&mut self, link: LinkId, id: &DeviceId) {
-        let Some(stream) = self.stream_mut(id).filter(|stream| stream.managed) else { return };
-        let (no, handled) = (stream.no, stream.handled);
-        if bad::is(Bug::RelayAcksOnParse) {
-            let ack = Element::new(ns::SM, "a").with_attr("h", handled.to_string());
-            return self.send_element(link, &ack);
-        }
-        if self.gate.durable(no).handled() != handled {
-            self.put_device(id);
-        }
-        if let Some(stream) = self.stream_mut(id) {
-            stream.told = handled;
-        }
-        self.gate.effect(Effect::Ack(link, no));
     }
 
     /// Sends what has its numbers, and the row that says so.
@@ -428,65 +360,15 @@ impl RelayEngine {
             Sent::Stanza(text) => Some(text),
             Sent::Result(result) => {
                 let row = self.head.row(log, result.seq)?;
+                if result.offline {
+                    return Some(self.listed(id, &row)?.to_frame());
+                }
                 Some(archive::result(&row, &account.with_resource(id.as_str()), &result.query)?.to_frame())
             }
             Sent::Row(seq) => {
                 let row = self.head.row(log, seq)?;
                 let reader = Reader { account, device: id, carbons, late: true };
                 Some(delivery::view(&row, reader)?.to_frame())
-            }
-        }
-    }
-
-    pub(super) fn request_ack(&mut self, id: &DeviceId) {
-        let (now, limits, last) = (self.now, self.config.limits, self.head.last());
-        let Some(stream) = self.stream_mut(id) else { return };
-        let Some(link) = stream.link else { return };
-        // What waits for room waits for an ack.
-        let waits =
-            !stream.has_room(&limits) || stream.reads().is_some() && stream.waits_for_room(last, &limits);
-        let due = stream.unrequested >= limits.ack_every_stanzas || waits && stream.ask_from <= now;
-        if !stream.managed || stream.requested.is_some() || !due {
-            return;
-        }
-        stream.requested = Some(now);
-        stream.unrequested = 0;
-        self.send_element(link, &Element::new(ns::SM, "r"));
-    }
-
-    /// Ack requests that are due, devices that left one unanswered (R12), and acks nobody asked
-    /// for.
-    pub(super) fn streams_on_time(&mut self) {
-        let (now, limits) = (self.now, self.config.limits);
-        let due = |deadline: Option<Millis>| deadline.is_some_and(|at| at <= now);
-        let (mut ask, mut left) = (Vec::new(), Vec::new());
-        for (id, device) in &mut self.devices {
-            let Some(stream) = device.stream.as_mut() else { continue };
-            let Some(link) = stream.link else {
-                if stream.presence.is_some() && due(stream.over_at(&limits)) {
-                    left.push(id.clone());
-                }
-                continue;
-            };
-            if due(stream.ack_deadline(&limits)) {
-                ask.push((id.clone(), link, stream.requested.is_some()));
-            }
-            let durable = self.gate.durable(stream.no).handled();
-            if due(stream.tell_deadline(durable, &limits)) {
-                stream.told = durable;
-                self.gate.effect(Effect::Ack(link, stream.no));
-            }
-        }
-        for id in left {
-            self.presence_over(&id);
-        }
-        for (id, link, unanswered) in ask {
-            if unanswered {
-                self.close_link(link, Some(StreamCondition::ConnectionTimeout), 1000);
-            } else if let Some(stream) = self.stream_mut(&id) {
-                stream.requested = Some(now);
-                stream.unrequested = 0;
-                self.send_element(link, &Element::new(ns::SM, "r"));
             }
         }
     }

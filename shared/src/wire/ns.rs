@@ -68,6 +68,8 @@ pub const ROSTER_VERSIONS: &str = "urn:xmpp:features:rosterver";
 pub const PRE_APPROVAL: &str = "urn:xmpp:features:pre-approval";
 /// RFC 6121 §2
 pub const ROSTER: &str = "jabber:iq:roster";
+/// XEP-0013
+pub const FLEXIBLE: &str = "http://jabber.org/protocol/offline";
 /// XEP-0352
 pub const CSI: &str = "urn:xmpp:csi:0";
 /// XEP-0033

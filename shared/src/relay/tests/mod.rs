@@ -9,6 +9,7 @@ mod csi;
 mod damaged;
 mod delivery;
 mod devices;
+mod flexible;
 mod framing;
 mod full;
 mod gate;

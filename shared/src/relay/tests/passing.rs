@@ -99,6 +99,43 @@ fn an_answer_to_a_question_nobody_asked_is_answered_by_nobody() {
 }
 
 #[test]
+fn a_device_of_negative_priority_is_sent_what_is_for_it_and_later_the_rest_once() {
+    const QUIET: &str = "<presence xmlns='jabber:client'><priority>-1</priority></presence>";
+    for acks in [true, false] {
+        for crash in [true, false] {
+            let (mut world, mut alice, mut bob) = two();
+            bob.send(&mut world, QUIET);
+            bob.drain(&mut world);
+            bob.acks = acks;
+            for (to, body) in [("b@d", "1"), ("b@d/desk", "2"), ("b@d", "3"), ("b@d/desk", "4")] {
+                alice.message(&mut world, to, body);
+            }
+            bob.drain(&mut world);
+            assert_eq!(bob.bodies, ["2", "4"], "acks: {acks}");
+            if acks {
+                world.pass(300);
+                bob.drain(&mut world);
+            }
+            if crash {
+                world.crash(&jid("b"));
+                assert!(bob.resume(&mut world));
+                bob.drain(&mut world);
+            }
+            bob.acks = true;
+            bob.send(&mut world, "<presence xmlns='jabber:client'/>");
+            for _ in 0..3 {
+                bob.drain(&mut world);
+                world.pass(300);
+            }
+            bob.drain(&mut world);
+            assert_eq!(bob.bodies, ["2", "4", "1", "3"], "acks: {acks}, crash: {crash}");
+            let device = &world.disk(&jid("b")).rows.devices[&"desk".into()];
+            assert_eq!(device.cursor, crate::id::StanzaSeq(4));
+        }
+    }
+}
+
+#[test]
 fn states_and_headlines_go_to_who_is_listening() {
     let (mut world, mut alice, mut bob) = two();
     let mut quiet = Device::online(&mut world, "b", "quiet");

@@ -25,6 +25,7 @@ pub fn phone() -> DeviceRow {
         last_seen: Millis(0),
         name: None,
         named: true,
+        taken: Default::default(),
     }
 }
 
@@ -46,6 +47,7 @@ pub fn bound() -> LinkState {
         held: false,
         watches_blocklist: false,
         interested: false,
+        flexible: Default::default(),
     };
     LinkState {
         phase: Phase::Bound("phone".into()),
