@@ -26,6 +26,7 @@ pub fn drawn_op(dice: &mut Dice, last: &mut u64) -> Op {
                 last_seen,
                 name: dice.maybe(Dice::text),
                 named: dice.flag(),
+                agent: None,
             })
         }
         8 => Op::DeleteDevice(device(dice)),
@@ -115,7 +116,7 @@ pub fn sent_on(stream: u64) -> SentOn {
 
 pub fn device_row(name: &str) -> DeviceRow {
     let (cursor, last_seen) = (StanzaSeq(1), Millis(2));
-    DeviceRow { device: name.into(), cursor, stream: None, last_seen, name: None, named: true }
+    DeviceRow { device: name.into(), cursor, stream: None, last_seen, name: None, named: true, agent: None }
 }
 
 pub fn stream_row(no: u64) -> StreamRow {

@@ -237,7 +237,7 @@ impl RelayEngine {
     }
 
     /// XEP-0313 §5
-    fn archive_ends(&self, log: &dyn LogStore) -> Element {
+    pub(super) fn archive_ends(&self, log: &dyn LogStore) -> Element {
         let end = |name: &str, newest_first| {
             let mut rows = self.rows_of(Query { newest_first, ..Query::ALL }, log);
             let row = rows.find(|row| !is_note(row, &self.config.account))?;

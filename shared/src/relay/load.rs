@@ -75,10 +75,8 @@ impl RelayEngine {
             self.marks.streams = self.marks.streams.max(stream.no);
             self.gate.load_count(stream.no, stream.handled);
         }
-        self.devices.insert(
-            row.device,
-            Device { cursor: row.cursor, last_seen: row.last_seen, name: row.name, named: row.named, stream },
-        );
+        let DeviceRow { device, cursor, last_seen, name, named, agent, .. } = row;
+        self.devices.insert(device, Device { cursor, last_seen, name, named, agent, stream });
     }
 
     /// A connection that was there before: its counters may be ahead of their rows.
@@ -103,7 +101,7 @@ impl RelayEngine {
         }
         // The clock may have been set back while the connection slept.
         let opened = state.opened.min(self.now);
-        self.links.insert(link, Link::restore(state.phase, opened, state.failures));
+        self.links.insert(link, Link::restore(LinkState { opened, ..state }));
     }
 }
 

@@ -16,7 +16,8 @@
 //!
 //! # What is where
 //!
-//! `link`: a connection up to authentication. `session`: which device it belongs to. `stream`: a
+//! `link`: a connection up to authentication. `sasl2`: the same in one request, with `bind2`: what a
+//! session begins with, and `fast`: tokens. `session`: which device it belongs to. `stream`: a
 //! device's numbered stream, its window and its place in the log. `mailbox`: messages in and out
 //! of the log. `transfer`: the way to other mailboxes. `request`: IQs and presence. `archive`: the
 //! log by pages. `offline`: what waits for a device. `devices`: which there are. `blocking`: who is
@@ -24,8 +25,10 @@
 
 pub mod api;
 mod archive;
+mod bind2;
 mod blocking;
 mod devices;
+mod fast;
 mod link;
 mod load;
 pub mod lobby;
@@ -33,6 +36,7 @@ mod mailbox;
 mod offline;
 mod request;
 pub mod rows;
+pub mod sasl2;
 mod session;
 mod stream;
 #[cfg(test)]
@@ -89,8 +93,8 @@ enum Effect {
     Ack(LinkId, u64),
     /// `<resumed h previd/>` of a stream.
     Resumed(LinkId, u64, String),
-    /// `<failed h/>`, of a stream that is known but over.
-    Failed(LinkId, Option<u64>),
+    /// `<success/>` of an authentication, with `<resumed h previd/>` if a stream goes on.
+    Success(LinkId, Element, Option<(u64, String)>),
     Close(LinkId, u16),
     Transfer(TransferRequest),
     Reply(CallId, TransferReply),
@@ -145,22 +149,18 @@ impl RelayEngine {
     fn released(&self, effect: Effect) -> Output {
         // XEP-0198 §4: h is what was handled, and handled means that it cannot be lost.
         let h = |stream: u64| self.gate.durable(stream).handled().to_string();
+        let resumed = |stream, previd: String| {
+            Element::new(ns::SM, "resumed").with_attr("h", h(stream)).with_attr("previd", previd)
+        };
         match effect {
             Effect::Frame(link, text) => Output::Send(link, text),
             Effect::Ack(link, stream) => {
                 Output::Send(link, Element::new(ns::SM, "a").with_attr("h", h(stream)).to_frame())
             }
-            Effect::Resumed(link, stream, previd) => {
-                let resumed =
-                    Element::new(ns::SM, "resumed").with_attr("h", h(stream)).with_attr("previd", previd);
-                Output::Send(link, resumed.to_frame())
-            }
-            Effect::Failed(link, stream) => {
-                let mut failed = session::failed("item-not-found");
-                if let Some(stream) = stream {
-                    failed.set_attr("h", h(stream));
-                }
-                Output::Send(link, failed.to_frame())
+            Effect::Resumed(link, stream, previd) => Output::Send(link, resumed(stream, previd).to_frame()),
+            Effect::Success(link, success, resumption) => {
+                let resumed = resumption.map(|(stream, previd)| resumed(stream, previd));
+                Output::Send(link, resumed.into_iter().fold(success, Element::with).to_frame())
             }
             Effect::Close(link, code) => Output::Close(link, code),
             Effect::Transfer(request) => Output::Transfer(request),
@@ -256,6 +256,8 @@ impl RelayEngine {
                 phase: link.phase.clone(),
                 opened: link.opened,
                 failures: link.failures,
+                foreign: link.foreign,
+                agent: link.agent.clone(),
                 counters,
                 transferred,
             };
@@ -270,7 +272,7 @@ impl RelayEngine {
 
 impl Link {
     fn is_unauthenticated(&self) -> bool {
-        matches!(self.phase, Phase::Fresh | Phase::Open | Phase::Exchange(_))
+        matches!(self.phase, Phase::Fresh | Phase::Open | Phase::Exchange(_) | Phase::Exchange2(_))
     }
 
     fn deadline(&self) -> Millis {

@@ -25,6 +25,7 @@ pub fn phone() -> DeviceRow {
         last_seen: Millis(0),
         name: None,
         named: true,
+        agent: None,
     }
 }
 
@@ -49,6 +50,8 @@ pub fn bound() -> LinkState {
         phase: Phase::Bound("phone".into()),
         opened: Millis(0),
         failures: 0,
+        foreign: false,
+        agent: None,
         counters: Some(counters),
         transferred: StanzaSeq(0),
     }
