@@ -3,8 +3,9 @@
 use crate::draw::{Dice, jid};
 use shared::id::{DeviceId, OriginId, StanzaSeq};
 use shared::log::{Direction, LogRow, SentOn, Source};
-use shared::relay::rows::{AccountRow, DeviceRow, Marks, Op, ResultRow, StreamRow};
+use shared::relay::rows::{AccountRow, AgentRow, DeviceRow, Marks, Op, ResultRow, StreamRow, TokenRow};
 use shared::sasl::ServerKeys;
+use shared::sasl::ht::TokenKeys;
 use shared::sm::Handled;
 use shared::time::Millis;
 
@@ -26,7 +27,7 @@ pub fn drawn_op(dice: &mut Dice, last: &mut u64) -> Op {
                 last_seen,
                 name: dice.maybe(Dice::text),
                 named: dice.flag(),
-                agent: None,
+                agent: dice.maybe(drawn_agent),
             })
         }
         8 => Op::DeleteDevice(device(dice)),
@@ -81,6 +82,22 @@ fn drawn_stream(dice: &mut Dice) -> StreamRow {
         held: dice.flag(),
         watches_blocklist: dice.flag(),
         presence: dice.maybe(Dice::text),
+    }
+}
+
+fn drawn_agent(dice: &mut Dice) -> AgentRow {
+    AgentRow {
+        id_hash: dice.text(),
+        software: dice.maybe(Dice::text),
+        device: dice.maybe(Dice::text),
+        tokens: dice.some(3, |dice| TokenRow {
+            secret: dice.maybe(Dice::text),
+            keys: TokenKeys { stored_key: dice.text(), responder: dice.text() },
+            made: dice.millis(),
+            expires: dice.millis(),
+            count: dice.maybe(Dice::number),
+            salt: dice.text(),
+        }),
     }
 }
 

@@ -131,6 +131,14 @@ impl RelayEngine {
         device.named = true;
     }
 
+    /// A user agent without a device goes on as one that has not said who it is.
+    pub(super) fn adopt(&mut self, id: &DeviceId, agent: &UserAgent) {
+        let nameless = self.devices.get(id).is_some_and(|device| device.agent.is_none());
+        if nameless && self.device_of(agent).is_none() {
+            self.introduce(id, agent);
+        }
+    }
+
     /// Gives the user agent that has authenticated its device and its token. `device` is the one
     /// that is written next.
     fn settle_agent(
@@ -140,11 +148,8 @@ impl RelayEngine {
         wishes: &Wishes,
     ) -> Option<Element> {
         let agent = wishes.agent.as_ref()?;
-        if let (Some(id), None) = (device, self.device_of(agent))
-            && self.devices.get(id).is_some_and(|device| device.agent.is_none())
-        {
-            // It goes on with a stream from before it said who it is.
-            self.introduce(id, agent);
+        if let Some(id) = device {
+            self.adopt(id, agent);
         }
         let own = match self.device_of(agent) {
             Some((id, _)) => id.clone(),

@@ -170,7 +170,12 @@ impl RelayEngine {
             return self.sm_failed(link, "bad-request");
         };
         match self.resumable(previd, h)? {
-            Ok(id) => self.take_over(link, &id, |no| Effect::Resumed(link, no, previd.to_owned()), log),
+            Ok(id) => {
+                if let Some(agent) = self.links.get_mut(&link).and_then(|known| known.agent.take()) {
+                    self.adopt(&id, &agent);
+                }
+                self.take_over(link, &id, |no| Effect::Resumed(link, no, previd.to_owned()), log);
+            }
             Err(handled) => self.send_element(link, &not_found(handled)),
         }
         Ok(())

@@ -156,21 +156,26 @@ fn a_user_agent_has_another_resource_in_every_account() {
 
 #[test]
 fn a_device_that_says_later_who_it_is_stays_the_device_it_was() {
-    let (mut world, mut old) = bobs();
-    old.lose(&mut world);
-    let mut alice = Device::online(&mut world, "a", "phone");
-    alice.message(&mut world, "b@d", "waits");
-    let (sm_id, handled) = (old.sm_id.clone(), old.handled);
-    let wishes =
-        format!("{}{BIND}<resume xmlns='urn:xmpp:sm:3' previd='{sm_id}' h='{handled}'/>", agent(PHONE));
-    let success = old.scram2(&mut world, &wishes).unwrap();
-    assert_eq!(identity(&success), "b@d/old");
-    old.drain(&mut world);
-    assert_eq!(old.bodies, ["waits"]);
-    old.say(&mut world, CLOSE);
-    let again = old.scram2(&mut world, &all(PHONE)).unwrap();
-    assert_eq!(identity(&again), "b@d/old");
-    assert_eq!(devices(&mut world), ["old"]);
+    for inline in [true, false] {
+        let (mut world, mut old) = bobs();
+        old.lose(&mut world);
+        let mut alice = Device::online(&mut world, "a", "phone");
+        alice.message(&mut world, "b@d", "waits");
+        let resume = resume(&old);
+        if inline {
+            let success = old.scram2(&mut world, &format!("{}{BIND}{resume}", agent(PHONE))).unwrap();
+            assert_eq!(identity(&success), "b@d/old");
+        } else {
+            old.scram2(&mut world, &agent(PHONE)).unwrap();
+            old.say(&mut world, &resume);
+        }
+        old.drain(&mut world);
+        assert_eq!(old.bodies, ["waits"]);
+        old.say(&mut world, CLOSE);
+        let again = old.scram2(&mut world, &all(PHONE)).unwrap();
+        assert_eq!(identity(&again), "b@d/old");
+        assert_eq!(devices(&mut world), ["old"]);
+    }
 }
 
 #[test]
