@@ -45,6 +45,18 @@ pub const JID_PART_BYTES_MAX: usize = 1023;
 pub const XML_BYTES_FACTOR: usize = 4;
 /// Bytes of the first message of a SASL exchange, which is kept while the exchange lasts.
 pub const SASL_FIRST_BYTES_MAX: usize = 1024;
+/// Bytes of what a client asks for beside an authentication (XEP-0388), which are kept with it.
+pub const SASL_WISHES_BYTES_MAX: usize = 1024;
+/// Characters of what a user agent calls itself that are kept. More is cut off.
+pub const USER_AGENT_NAME_CHARS_MAX: usize = 64;
+/// How long a token opens its account (XEP-0484). Below `DEVICE_UNSEEN_MS_MAX`: a token never
+/// outlives its device.
+pub const TOKEN_MS_MAX: u64 = 21 * 86_400_000;
+/// A token this old is replaced when it is used.
+pub const TOKEN_ROTATE_MS: u64 = 86_400_000;
+/// Tokens of one device: the one it uses, the one that is to replace it, and one more that was not
+/// used for so long that another had to be made.
+pub const TOKENS_MAX: usize = 3;
 /// Bytes of an origin-id, a stanza `id` or an SM-ID that we keep.
 pub const ID_BYTES_MAX: usize = 256;
 

@@ -3,6 +3,8 @@
 //! A server keeps [`ServerKeys`], from which nobody can authenticate; a client keeps a
 //! [`Credential`], which is good for one salt only. Neither keeps a password.
 //!
+//! [`ht`]: the mechanism for tokens.
+//!
 //! Deliberately absent: channel binding. A browser cannot see its TLS session, so a client here
 //! says `n`, and the server refuses `p=` (RFC 5802 §6).
 //!
@@ -20,6 +22,8 @@ use sha1::Sha1;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+pub mod ht;
+
 /// The mechanisms spoken here.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Mechanism {
@@ -36,6 +40,8 @@ pub enum SaslFault {
     Aborted,
     /// Client: the stored credential is for another salt or hash; the password is needed.
     CredentialStale,
+    /// The token is not good any more; the password may be.
+    CredentialsExpired,
     /// Not base64.
     IncorrectEncoding,
     /// To act for somebody else is not possible.
@@ -58,6 +64,7 @@ impl SaslFault {
     pub fn condition(self) -> &'static str {
         match self {
             Self::Aborted => "aborted",
+            Self::CredentialsExpired => "credentials-expired",
             Self::IncorrectEncoding => "incorrect-encoding",
             Self::InvalidAuthzid => "invalid-authzid",
             Self::InvalidMechanism => "invalid-mechanism",

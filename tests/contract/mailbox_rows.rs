@@ -3,9 +3,12 @@
 use crate::draw::{Dice, jid};
 use shared::id::{DeviceId, OriginId, StanzaSeq};
 use shared::log::{Direction, LogRow, SentOn, Source};
-use shared::relay::rows::{AccountRow, ContactRow, DeviceRow, Marks, News, Op, ResultRow, StreamRow};
+use shared::relay::rows::{
+    AccountRow, AgentRow, ContactRow, DeviceRow, Marks, News, Op, ResultRow, StreamRow, TokenRow,
+};
 use shared::relay::{Flexible, Taken};
 use shared::sasl::ServerKeys;
+use shared::sasl::ht::TokenKeys;
 use shared::sm::Handled;
 use shared::time::Millis;
 
@@ -28,6 +31,7 @@ pub fn drawn_op(dice: &mut Dice, last: &mut u64) -> Op {
                 name: dice.maybe(Dice::text),
                 named: dice.flag(),
                 taken: drawn_taken(dice),
+                agent: dice.maybe(drawn_agent),
             })
         }
         8 => Op::DeleteDevice(device(dice)),
@@ -121,6 +125,22 @@ fn drawn_stream(dice: &mut Dice) -> StreamRow {
     }
 }
 
+fn drawn_agent(dice: &mut Dice) -> AgentRow {
+    AgentRow {
+        id_hash: dice.text(),
+        software: dice.maybe(Dice::text),
+        device: dice.maybe(Dice::text),
+        tokens: dice.some(3, |dice| TokenRow {
+            secret: dice.maybe(Dice::text),
+            keys: TokenKeys { stored_key: dice.text(), responder: dice.text() },
+            made: dice.millis(),
+            expires: dice.millis(),
+            count: dice.maybe(Dice::number),
+            salt: dice.text(),
+        }),
+    }
+}
+
 pub fn log_row(seq: u64) -> LogRow {
     LogRow {
         seq: StanzaSeq(seq),
@@ -162,6 +182,7 @@ pub fn device_row(name: &str) -> DeviceRow {
         name: None,
         named: true,
         taken: Default::default(),
+        agent: None,
     }
 }
 

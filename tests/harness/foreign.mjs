@@ -5,7 +5,7 @@
 // A text waits here until the library takes it, because they throw away what they are given while
 // no stream is up.
 import { client as xmppClient, xml } from "@xmpp/client";
-import { randomUUID } from "node:crypto";
+import { createHash, randomUUID } from "node:crypto";
 import { createClient as stanzaClient } from "stanza";
 import { $build, $pres, Strophe } from "strophe.js";
 import { WebSocket } from "ws";
@@ -105,6 +105,12 @@ class Foreign {
   }
 }
 
+/** A UUID of version 4 that is always the same for the same name. */
+function deviceId(name) {
+  const hex = createHash("sha256").update(name).digest("hex");
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-4${hex.slice(13, 16)}-8${hex.slice(17, 20)}-${hex.slice(20, 32)}`;
+}
+
 export class XmppJs extends Foreign {
   static label = "@xmpp/client";
   #entity;
@@ -114,7 +120,9 @@ export class XmppJs extends Foreign {
 
   _start() {
     const { user, password, url } = this;
-    const entity = xmppClient({ service: url, domain: DOMAIN, username: user, password, resource: "xmppjs" });
+    // It signs in by XEP-0388. Whoever starts it anew is the same device.
+    const userAgent = xml("user-agent", { id: deviceId(user) }, xml("software", {}, "xmpp.js"));
+    const entity = xmppClient({ service: url, domain: DOMAIN, username: user, password, resource: "xmppjs", userAgent });
     this.#entity = entity;
     entity.timeout = 5_000;
     entity.reconnect.delay = RECONNECT_MS;

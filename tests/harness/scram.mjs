@@ -1,4 +1,5 @@
-// SCRAM (RFC 5802, RFC 7677), the client's side, without channel binding.
+// SCRAM (RFC 5802, RFC 7677) and HT-SHA-256-NONE (draft-schmaus-kitten-sasl-ht), the client's side,
+// without channel binding.
 import assert from "node:assert/strict";
 import { createHash, createHmac, pbkdf2Sync, randomBytes, timingSafeEqual } from "node:crypto";
 
@@ -51,6 +52,31 @@ export class Scram {
 
   #hmac(key, text) {
     return createHmac(this.#hash, key).update(text).digest();
+  }
+}
+
+/** One message there and one back, for who has a token. */
+export class Token {
+  #user;
+  #token;
+
+  constructor(user, token) {
+    this.#user = user;
+    this.#token = token;
+  }
+
+  first() {
+    return Buffer.concat([Buffer.from(`${this.#user}\0`), this.#mac("Initiator")]);
+  }
+
+  /** Whether the server has proved that the token is its own. */
+  verify(bytes) {
+    const right = this.#mac("Responder");
+    return bytes.length === right.length && timingSafeEqual(bytes, right);
+  }
+
+  #mac(role) {
+    return createHmac("sha256", this.#token).update(role).digest();
   }
 }
 

@@ -6,7 +6,7 @@ import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { WebSocket } from "ws";
 import { DOMAIN } from "./env.mjs";
-import { Scram } from "./scram.mjs";
+import { Scram, Token } from "./scram.mjs";
 import { Frame, NS, escape } from "./xml.mjs";
 
 const TIMEOUT_MS = 5_000;
@@ -92,8 +92,9 @@ export class Wire {
   }
 
   /** `<open/>` there and back, and the features. */
-  async open() {
-    this.send(`<open xmlns='${NS.framing}' to='${DOMAIN}' version='1.0'/>`);
+  async open({ from } = {}) {
+    const sender = from === undefined ? "" : ` from='${escape(from)}'`;
+    this.send(`<open xmlns='${NS.framing}' to='${DOMAIN}'${sender} version='1.0'/>`);
     this.header = await this.expect((frame) => frame.is("open", NS.framing), "<open/>");
     this.features = await this.expect((frame) => frame.is("features", NS.streams), "<features/>");
     return this.features;
@@ -112,6 +113,42 @@ export class Wire {
     if (verdict.is("failure")) throw new SaslFailure(verdict);
     assert(verdict.is("success") && scram.verify(text(verdict)), `the relay did not prove itself: ${verdict.xml}`);
     await this.open();
+  }
+
+  /**
+   * XEP-0388 on an open stream, by password, or by `token`. `wishes` is what stands beside the initial
+   * response. Answers `<success/>`, and knows what it says of the session.
+   */
+  async authenticate2(user, { password = passwordOf(user), token, mechanism = "SCRAM-SHA-256", wishes = "" } = {}) {
+    const side = token === undefined ? new Scram(mechanism, user, password) : new Token(user, token);
+    const base64 = (bytes) => Buffer.from(bytes).toString("base64");
+    const answer = () => this.expect((frame) => frame.ns === NS.sasl2, "an answer to SASL2");
+    this.send(
+      `<authenticate xmlns='${NS.sasl2}' mechanism='${token === undefined ? mechanism : "HT-SHA-256-NONE"}'>` +
+        `<initial-response>${base64(side.first())}</initial-response>${wishes}</authenticate>`,
+    );
+    let verdict = await answer();
+    if (verdict.is("challenge")) {
+      const challenge = Buffer.from(verdict.text, "base64").toString();
+      this.send(`<response xmlns='${NS.sasl2}'>${base64(side.final(challenge))}</response>`);
+      verdict = await answer();
+    }
+    if (verdict.is("failure")) throw new SaslFailure(verdict);
+    const proof = Buffer.from(verdict.get("additional-data", NS.sasl2).text, "base64");
+    assert(side.verify(token === undefined ? proof.toString() : proof), `the relay did not prove itself: ${verdict.xml}`);
+    this.jid = verdict.get("authorization-identifier", NS.sasl2).text;
+    const enabled = verdict.get("bound", NS.bind2)?.get("enabled", NS.sm);
+    if (enabled !== undefined) this.#enabled(enabled);
+    if (verdict.get("resumed", NS.sm) !== undefined) this.#countsIn = true;
+    else this.features = await this.expect((frame) => frame.is("features", NS.streams), "<features/>");
+    return verdict;
+  }
+
+  #enabled(enabled) {
+    this.smId = enabled.attrs.id;
+    this.#countsIn = true;
+    this.handled = 0;
+    this.sent = 0;
   }
 
   async bind(resource) {

@@ -96,6 +96,7 @@ pub fn old_stream(jid: &BareJid, device: &DeviceId, count: u32, now: Millis) -> 
         name: None,
         named: true,
         taken: Default::default(),
+        agent: None,
     };
     (session, row)
 }

@@ -3,6 +3,7 @@
 use super::csi::Csi;
 use super::flexible::Flexible;
 use super::rows::Op;
+use super::sasl2::{Exchange2, UserAgent};
 use crate::gate::BatchNo;
 use crate::id::{DeviceId, LinkId, StanzaSeq};
 use crate::jid::BareJid;
@@ -130,6 +131,12 @@ pub struct LinkState {
     pub opened: Millis,
     /// Failed authentications on it.
     pub failures: u32,
+    /// Its stream is said to be from somebody whose mailbox this is not.
+    #[serde(default)]
+    pub foreign: bool,
+    /// Who authenticated and has not bound a resource yet.
+    #[serde(default)]
+    pub agent: Option<UserAgent>,
     /// For a bound link: the counters that may be ahead of their rows.
     pub counters: Option<Counters>,
     /// Own messages up to here have reached their recipients' mailboxes.
@@ -192,6 +199,8 @@ pub enum Phase {
     Open,
     /// A SASL exchange is under way.
     Exchange(ServerExchange),
+    /// The same under XEP-0388, which does more at its end.
+    Exchange2(Box<Exchange2>),
     /// Authenticated; the stream restarts.
     Authenticated,
     /// Restarted; a resource is to be bound or a stream to be resumed.

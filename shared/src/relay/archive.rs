@@ -281,7 +281,7 @@ impl RelayEngine {
     }
 
     /// XEP-0313 §5
-    fn archive_ends(&self, id: &DeviceId, log: &dyn LogStore) -> Element {
+    pub(super) fn archive_ends(&self, id: &DeviceId, log: &dyn LogStore) -> Element {
         let shown = Query { hidden_upto: self.hidden_upto(id), ..Query::ALL };
         let end = |name: &str, newest_first| {
             let mut rows = self.rows_of(Query { newest_first, ..shown.clone() }, log);

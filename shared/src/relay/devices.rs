@@ -13,18 +13,27 @@
 //! C: <iq type='set' id='3'><remove xmlns='urn:counterfoil:devices:0' id='laptop'/></iq>
 //! ```
 //!
-//! `id` is the resource, `waiting` the number of messages in the log above what the device has
+//! `id` is the resource, `name` what its owner calls it or else what its user agent calls itself
+//! (`software/device`, XEP-0388), `waiting` the number of messages in the log above what the device has
 //! confirmed. A change is answered when it is on disk. A device that is removed loses its
 //! connection (`not-authorized`), its session and its place; if it signs in again it is a new one. Errors:
 //! `item-not-found` for a device that is not there, `bad-request` for a name of more than 256 bytes or
 //! with control characters.
 
 use super::RelayEngine;
-use super::rows::Op;
+use super::rows::{AgentRow, Op};
 use crate::id::DeviceId;
 use crate::limits::DEVICE_NAME_BYTES_MAX;
 use crate::wire::error::{StanzaError, StreamCondition};
 use crate::wire::{Element, ns, stanza};
+
+impl AgentRow {
+    fn default_name(&self) -> Option<String> {
+        let said: Vec<&str> =
+            [&self.software, &self.device].into_iter().flatten().map(String::as_str).collect();
+        (!said.is_empty()).then(|| said.join("/"))
+    }
+}
 
 impl RelayEngine {
     /// Answers a request about devices.
@@ -65,8 +74,9 @@ impl RelayEngine {
             let seen = if online { self.now } else { device.last_seen };
             let waiting = self.head.last().0.saturating_sub(device.cursor.0);
             let mut element = Element::new(ns::DEVICES, "device").with_attr("id", id.as_str());
-            if let Some(name) = &device.name {
-                element.set_attr("name", name.as_str());
+            let name = device.name.clone().or_else(|| device.agent.as_ref()?.default_name());
+            if let Some(name) = name {
+                element.set_attr("name", name);
             }
             element.set_attr("seen", seen.to_stamp());
             element.set_attr("online", online.to_string());

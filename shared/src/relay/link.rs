@@ -2,9 +2,10 @@
 //! RFC 6120 §4 and §6).
 
 use super::rates::Times;
-use super::{Effect, LogStore, Op, Phase, Registration, RelayEngine};
+use super::sasl2::{self, UserAgent};
+use super::{Effect, LinkState, LogStore, Op, Phase, Registration, RelayEngine};
 use crate::id::LinkId;
-use crate::jid::{BareJid, prepared_local};
+use crate::jid::{BareJid, Jid, prepared_local};
 use crate::limits::{
     AUTHENTICATION_FAILURES_MAX, FRAME_BYTES_MAX, FRAME_BYTES_MAX_UNAUTHENTICATED, FRAMES_UNBOUND_MAX,
     PASSWORD_BYTES_MAX, REGISTRATIONS_MAX, SASL_FIRST_BYTES_MAX, SCRAM_ITERATIONS,
@@ -27,15 +28,28 @@ pub(super) struct Link {
     /// Frames before a device was bound.
     pub(super) frames: Times,
     pub(super) registrations: Times,
+    /// Its stream is said to be from somebody whose mailbox this is not.
+    pub(super) foreign: bool,
+    /// Who authenticated and has not bound a resource yet.
+    pub(super) agent: Option<UserAgent>,
 }
 
 impl Link {
     pub(super) fn new(opened: Millis) -> Self {
-        Self::restore(Phase::Fresh, opened, 0)
+        Self {
+            phase: Phase::Fresh,
+            opened,
+            failures: 0,
+            frames: Times::default(),
+            registrations: Times::default(),
+            foreign: false,
+            agent: None,
+        }
     }
 
-    pub(super) fn restore(phase: Phase, opened: Millis, failures: u32) -> Self {
-        Self { phase, opened, failures, frames: Times::default(), registrations: Times::default() }
+    pub(super) fn restore(state: LinkState) -> Self {
+        let LinkState { phase, opened, failures, foreign, agent, .. } = state;
+        Self { phase, failures, foreign, agent, ..Self::new(opened) }
     }
 }
 
@@ -52,14 +66,29 @@ pub(super) fn open_frame(domain: &str, token: &str) -> String {
 /// What is offered before authentication.
 pub(super) fn features_before_authentication(registration: bool) -> Element {
     let mut mechanisms = Element::new(ns::SASL, "mechanisms");
-    for mechanism in [Mechanism::ScramSha256, Mechanism::ScramSha1] {
-        mechanisms.push(Element::new(ns::SASL, "mechanism").with_text(mechanism.name()));
-    }
-    let mut features = Element::new(ns::STREAMS, "features").with(mechanisms);
+    scram_mechanisms(&mut mechanisms, ns::SASL);
+    let mut features = Element::new(ns::STREAMS, "features").with(mechanisms).with(sasl2::feature());
     if registration {
         features.push(Element::new(ns::REGISTER_FEATURE, "register"));
     }
     features
+}
+
+/// Names every mechanism that needs a password, in the namespace of its list.
+pub(super) fn scram_mechanisms(list: &mut Element, namespace: &str) {
+    for mechanism in [Mechanism::ScramSha256, Mechanism::ScramSha1] {
+        list.push(Element::new(namespace, "mechanism").with_text(mechanism.name()));
+    }
+}
+
+/// What is offered to a client that has yet to bind a resource.
+pub(super) fn features_after_authentication() -> Element {
+    Element::new(ns::STREAMS, "features")
+        .with(Element::new(ns::BIND, "bind"))
+        .with(Element::new(ns::SM, "sm"))
+        .with(Element::new(ns::ROSTER_VERSIONS, "ver"))
+        .with(Element::new(ns::PRE_APPROVAL, "sub"))
+        .with(Element::new(ns::CSI, "csi"))
 }
 
 /// What is wrong with a first `<open/>`, if anything (RFC 7395 §3.3.2, §3.4; RFC 6120 §4.7.5).
@@ -105,6 +134,8 @@ impl RelayEngine {
         let outcome = match phase {
             Phase::Fresh => self.open(link, &element, Phase::Open),
             Phase::Authenticated => self.open(link, &element, Phase::Unbound),
+            Phase::Exchange2(_) => self.sasl2(link, &element, log),
+            Phase::Open if element.ns == ns::SASL2 => self.sasl2(link, &element, log),
             Phase::Open | Phase::Exchange(_) => self.unauthenticated(link, &element),
             Phase::Unbound => self.unbound(link, &element, log),
             Phase::Bound(device) => {
@@ -150,7 +181,7 @@ impl RelayEngine {
         self.gate.effect(Effect::Frame(link, element.to_frame()));
     }
 
-    fn set_phase(&mut self, link: LinkId, phase: Phase) {
+    pub(super) fn set_phase(&mut self, link: LinkId, phase: Phase) {
         if let Some(known) = self.links.get_mut(&link) {
             known.phase = phase;
         }
@@ -165,16 +196,19 @@ impl RelayEngine {
         self.gate.effect(Effect::Frame(link, frame));
         let features = match then {
             Phase::Open => features_before_authentication(self.config.registration == Registration::Open),
-            _ => Element::new(ns::STREAMS, "features")
-                .with(Element::new(ns::BIND, "bind"))
-                .with(Element::new(ns::SM, "sm"))
-                .with(Element::new(ns::ROSTER_VERSIONS, "ver"))
-                .with(Element::new(ns::PRE_APPROVAL, "sub"))
-                .with(Element::new(ns::CSI, "csi")),
+            _ => features_after_authentication(),
         };
-        self.set_phase(link, then);
+        let foreign = open.attr("from").is_some_and(|from| !self.is_own(from));
+        if let Some(known) = self.links.get_mut(&link) {
+            known.phase = then;
+            known.foreign = foreign;
+        }
         self.send_element(link, &features);
         Ok(())
+    }
+
+    fn is_own(&self, address: &str) -> bool {
+        Jid::parse(address).is_ok_and(|jid| jid.bare == self.config.account)
     }
 
     fn unauthenticated(&mut self, link: LinkId, element: &Element) -> Result<(), StreamCondition> {
@@ -224,7 +258,7 @@ impl RelayEngine {
     }
 
     /// The keys to check a proof with, if the client names this account and acts for nobody else.
-    fn keys_for(&self, mechanism: Mechanism, first: &[u8]) -> Result<ServerKeys, SaslFault> {
+    pub(super) fn keys_for(&self, mechanism: Mechanism, first: &[u8]) -> Result<ServerKeys, SaslFault> {
         let (authcid, authzid) = names(first)?;
         let own = self.config.account.local();
         if prepared_local(&authcid).ok().as_deref() != own {
@@ -247,12 +281,7 @@ impl RelayEngine {
         exchange: &ServerExchange,
     ) -> Result<(), StreamCondition> {
         let Some(last) = decoded(response) else { return self.sasl_failure(link, "incorrect-encoding") };
-        let keys = self.account.as_ref().map(|account| match exchange.mechanism() {
-            Mechanism::ScramSha1 => account.sha1.clone(),
-            Mechanism::ScramSha256 => account.sha256.clone(),
-        });
-        let proved = keys.ok_or(SaslFault::NotAuthorized).and_then(|keys| exchange.finish(&last, &keys));
-        match proved {
+        match self.proof_of(exchange, &last) {
             Ok(reply) => {
                 self.set_phase(link, Phase::Authenticated);
                 let success = Element::new(ns::SASL, "success").with_text(STANDARD.encode(reply));
@@ -263,9 +292,23 @@ impl RelayEngine {
         }
     }
 
+    /// Ends an exchange: what proves to the client that the account is known here.
+    pub(super) fn proof_of(&self, exchange: &ServerExchange, last: &[u8]) -> Result<Vec<u8>, SaslFault> {
+        let account = self.account.as_ref().ok_or(SaslFault::NotAuthorized)?;
+        let keys = match exchange.mechanism() {
+            Mechanism::ScramSha1 => &account.sha1,
+            Mechanism::ScramSha256 => &account.sha256,
+        };
+        exchange.finish(last, keys)
+    }
+
     fn sasl_failure(&mut self, link: LinkId, condition: &str) -> Result<(), StreamCondition> {
-        let failure = Element::new(ns::SASL, "failure").with(Element::new(ns::SASL, condition));
-        self.send_element(link, &failure);
+        self.refused(link, &Element::new(ns::SASL, "failure").with(Element::new(ns::SASL, condition)))
+    }
+
+    /// An authentication has failed. There are only so many tries.
+    pub(super) fn refused(&mut self, link: LinkId, failure: &Element) -> Result<(), StreamCondition> {
+        self.send_element(link, failure);
         let Some(known) = self.links.get_mut(&link) else { return Ok(()) };
         known.phase = Phase::Open;
         known.failures = known.failures.saturating_add(1);

@@ -80,23 +80,14 @@ impl RelayEngine {
             self.marks.streams = self.marks.streams.max(stream.no);
             self.gate.load_count(stream.no, stream.handled);
         }
-        self.devices.insert(
-            row.device,
-            Device {
-                cursor: row.cursor,
-                taken: row.taken,
-                last_seen: row.last_seen,
-                name: row.name,
-                named: row.named,
-                stream,
-            },
-        );
+        let DeviceRow { device, cursor, taken, last_seen, name, named, agent, .. } = row;
+        self.devices.insert(device, Device { cursor, taken, last_seen, name, named, agent, stream });
     }
 
     /// A connection that was there before: its counters may be ahead of their rows.
-    fn load_link(&mut self, link: LinkId, state: LinkState) {
+    fn load_link(&mut self, link: LinkId, mut state: LinkState) {
         if let (Phase::Bound(id), Some(counters)) = (&state.phase, state.counters) {
-            let csi = state.csi;
+            let csi = std::mem::take(&mut state.csi);
             self.marks.streams = self.marks.streams.max(counters.stream);
             let now = self.now;
             // Its device is gone or goes on elsewhere: the client must come again.
@@ -119,7 +110,7 @@ impl RelayEngine {
         }
         // The clock may have been set back while the connection slept.
         let opened = state.opened.min(self.now);
-        self.links.insert(link, Link::restore(state.phase, opened, state.failures));
+        self.links.insert(link, Link::restore(LinkState { opened, ..state }));
     }
 }
 

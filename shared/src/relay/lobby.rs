@@ -6,10 +6,11 @@
 
 use super::link::{features_before_authentication, open_fault, open_frame, registration_form, unknown};
 use super::rates::Times;
+use super::sasl2;
 use super::session::failed;
 use crate::jid::{BareJid, prepared_local};
 use crate::limits::{FRAME_BYTES_MAX_UNAUTHENTICATED, FRAMES_UNBOUND_MAX};
-use crate::sasl::names;
+use crate::sasl::{SaslFault, names};
 use crate::wire::error::{StanzaError, StreamCondition};
 use crate::wire::stanza::{self, Kind};
 use crate::wire::{CLOSE, Element, ns, read_frame};
@@ -57,9 +58,11 @@ enum State {
     /// Being attached; what the client says meanwhile waits.
     Attaching(BareJid, Vec<String>),
     /// Attached. The mailbox opens its own stream first, which the client has seen already.
+    /// During an exchange of XEP-0388 the client has said all that it may say to anybody else.
     Attached {
         account: BareJid,
         swallow: u8,
+        exchange: bool,
     },
     /// Authenticated: the account is settled, frames are copied unread.
     Settled,
@@ -71,6 +74,7 @@ pub struct Lobby {
     domain: String,
     registration: bool,
     token: String,
+    from: Option<String>,
     state: State,
     frames: Times,
 }
@@ -78,7 +82,14 @@ pub struct Lobby {
 impl Lobby {
     /// A lobby of this domain; `token` names its stream and must be unpredictable.
     pub fn new(domain: &str, registration: bool, token: String) -> Self {
-        Self { domain: domain.to_owned(), registration, token, state: State::Fresh, frames: Times::default() }
+        Self {
+            domain: domain.to_owned(),
+            registration,
+            token,
+            from: None,
+            state: State::Fresh,
+            frames: Times::default(),
+        }
     }
 
     /// Takes one input and says what to do.
@@ -95,22 +106,30 @@ impl Lobby {
                 vec![Output::Close(1003)]
             }
             (Input::Attached, State::Attaching(account, waiting)) => {
-                let open = Element::new(ns::FRAMING, "open")
+                let mut open = Element::new(ns::FRAMING, "open")
                     .with_attr("to", self.domain.as_str())
                     .with_attr("version", "1.0");
+                // XEP-0388 §2.3: the mailbox has to know whom the stream is from.
+                if let Some(from) = &self.from {
+                    open.set_attr("from", from.as_str());
+                }
+                let exchange = waiting.iter().any(|frame| begins_exchange(frame));
                 let frames = std::iter::once(open.to_frame()).chain(std::mem::take(waiting));
                 let outputs = frames.map(Output::ToMailbox).collect();
-                self.state = State::Attached { account: account.clone(), swallow: 2 };
+                self.state = State::Attached { account: account.clone(), swallow: 2, exchange };
                 outputs
             }
             (Input::FromMailbox(_), State::Attached { swallow, .. }) if *swallow > 0 => {
                 *swallow -= 1;
                 Vec::new()
             }
-            (Input::FromMailbox(text), State::Attached { .. }) => {
-                if read_frame(text, FRAME_BYTES_MAX_UNAUTHENTICATED).is_ok_and(|e| e.is(ns::SASL, "success"))
-                {
-                    self.state = State::Settled;
+            (Input::FromMailbox(text), State::Attached { exchange, .. }) => {
+                let said = read_frame(text, FRAME_BYTES_MAX_UNAUTHENTICATED).ok();
+                let said = said.filter(|said| matches!(said.ns.as_str(), ns::SASL | ns::SASL2));
+                match said.as_ref().map(|said| said.name.as_str()) {
+                    Some("success") => self.state = State::Settled,
+                    Some("failure") => *exchange = false,
+                    _ => {}
                 }
                 vec![Output::ToClient(text.to_owned())]
             }
@@ -138,10 +157,14 @@ impl Lobby {
                 return self.fail(fault);
             }
             self.state = State::Open;
+            self.from = element.attr("from").map(str::to_owned);
             return vec![
                 Output::ToClient(open_frame(&self.domain, &self.token)),
                 Output::ToClient(features_before_authentication(self.registration).to_frame()),
             ];
+        }
+        if matches!(self.state, State::Attached { exchange: true, .. }) {
+            return vec![Output::ToMailbox(text.to_owned())];
         }
         match self.named(&element) {
             Ok(Some(account)) => self.pass(account, text),
@@ -158,6 +181,14 @@ impl Lobby {
             let first = STANDARD.decode(element.text().trim()).map_err(|_| malformed())?;
             let (name, _) = names(&first).map_err(|_| malformed())?;
             return BareJid::new(&name, &self.domain).map(Some).map_err(|_| malformed());
+        }
+        if element.is(ns::SASL2, "authenticate") {
+            let name = sasl2::named(element);
+            let account = name
+                .and_then(|name| BareJid::new(&name, &self.domain).map_err(|_| SaslFault::MalformedRequest));
+            return account.map(Some).map_err(|fault| {
+                Element::new(ns::SASL2, "failure").with(Element::new(ns::SASL, fault.condition()))
+            });
         }
         let query = match stanza::kind(element) {
             Some(Kind::Iq) if element.attr("type") == Some("set") => element.child(ns::REGISTER, "query"),
@@ -178,7 +209,8 @@ impl Lobby {
     /// To the mailbox of the account that was named, attached to it first if need be.
     fn pass(&mut self, account: BareJid, text: &str) -> Vec<Output> {
         match &mut self.state {
-            State::Attached { account: current, .. } if *current == account => {
+            State::Attached { account: current, exchange, .. } if *current == account => {
+                *exchange = begins_exchange(text);
                 return vec![Output::ToMailbox(text.to_owned())];
             }
             State::Attaching(current, waiting)
@@ -212,7 +244,7 @@ impl Lobby {
                 reply.map(|reply| Output::ToClient(reply.to_frame())).into_iter().collect()
             }
             _ if stanza::kind(element).is_some() => self.fail(StreamCondition::NotAuthorized),
-            _ if element.ns == ns::SASL => self.fail(StreamCondition::BadFormat),
+            _ if matches!(element.ns.as_str(), ns::SASL | ns::SASL2) => self.fail(StreamCondition::BadFormat),
             _ if element.is(ns::SM, "enable") || element.is(ns::SM, "resume") => {
                 vec![Output::ToClient(failed("unexpected-request").to_frame())]
             }
@@ -232,4 +264,9 @@ impl Lobby {
         outputs.push(Output::Close(1000));
         outputs
     }
+}
+
+/// Whether nothing but its answers may follow (XEP-0388 §2.4).
+fn begins_exchange(frame: &str) -> bool {
+    read_frame(frame, FRAME_BYTES_MAX_UNAUTHENTICATED).is_ok_and(|said| said.is(ns::SASL2, "authenticate"))
 }

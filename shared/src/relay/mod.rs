@@ -19,7 +19,8 @@
 //! | module | owns |
 //! |---|---|
 //! | `lobby` | clients that have not named their account |
-//! | `link`, `session` | a connection up to authentication; which device it belongs to |
+//! | `link`, `sasl2`, `fast` | a connection up to authentication; the same in one request; tokens |
+//! | `session`, `bind2` | which device a connection belongs to; what a session begins with |
 //! | `stream`, `acks`, `flush` | a device's numbered stream; when it is asked for an ack; its way through what waits for it |
 //! | `mailbox`, `multicast` | messages in and out of the log; one message to several |
 //! | `transfer`, `passing` | the way to other mailboxes; what goes that way and is not stored |
@@ -32,9 +33,11 @@
 mod acks;
 pub mod api;
 mod archive;
+mod bind2;
 mod blocking;
 mod csi;
 mod devices;
+mod fast;
 mod flexible;
 mod flush;
 mod link;
@@ -50,6 +53,7 @@ mod rates;
 mod request;
 mod roster;
 pub mod rows;
+pub mod sasl2;
 mod session;
 mod stream;
 mod subscription;
@@ -114,8 +118,8 @@ enum Effect {
     Ack(LinkId, u64),
     /// `<resumed h previd/>` of a stream.
     Resumed(LinkId, u64, String),
-    /// `<failed h/>`, of a stream that is known but over.
-    Failed(LinkId, Option<u64>),
+    /// `<success/>` of an authentication, with `<resumed h previd/>` if a stream goes on.
+    Success(LinkId, Element, Option<(u64, String)>),
     Close(LinkId, u16),
     Transfer(TransferRequest),
     Reply(CallId, TransferReply),
@@ -170,22 +174,18 @@ impl RelayEngine {
     fn released(&self, effect: Effect) -> Output {
         // XEP-0198 §4: h is what was handled, and handled means that it cannot be lost.
         let h = |stream: u64| self.gate.durable(stream).handled().to_string();
+        let resumed = |stream, previd: String| {
+            Element::new(ns::SM, "resumed").with_attr("h", h(stream)).with_attr("previd", previd)
+        };
         match effect {
             Effect::Frame(link, text) => Output::Send(link, text),
             Effect::Ack(link, stream) => {
                 Output::Send(link, Element::new(ns::SM, "a").with_attr("h", h(stream)).to_frame())
             }
-            Effect::Resumed(link, stream, previd) => {
-                let resumed =
-                    Element::new(ns::SM, "resumed").with_attr("h", h(stream)).with_attr("previd", previd);
-                Output::Send(link, resumed.to_frame())
-            }
-            Effect::Failed(link, stream) => {
-                let mut failed = session::failed("item-not-found");
-                if let Some(stream) = stream {
-                    failed.set_attr("h", h(stream));
-                }
-                Output::Send(link, failed.to_frame())
+            Effect::Resumed(link, stream, previd) => Output::Send(link, resumed(stream, previd).to_frame()),
+            Effect::Success(link, success, resumption) => {
+                let resumed = resumption.map(|(stream, previd)| resumed(stream, previd));
+                Output::Send(link, resumed.into_iter().fold(success, Element::with).to_frame())
             }
             Effect::Close(link, code) => Output::Close(link, code),
             Effect::Transfer(request) => Output::Transfer(request),
@@ -289,6 +289,8 @@ impl RelayEngine {
                 phase: link.phase.clone(),
                 opened: link.opened,
                 failures: link.failures,
+                foreign: link.foreign,
+                agent: link.agent.clone(),
                 counters,
                 transferred,
             };
@@ -303,7 +305,7 @@ impl RelayEngine {
 
 impl Link {
     fn is_unauthenticated(&self) -> bool {
-        matches!(self.phase, Phase::Fresh | Phase::Open | Phase::Exchange(_))
+        matches!(self.phase, Phase::Fresh | Phase::Open | Phase::Exchange(_) | Phase::Exchange2(_))
     }
 
     fn deadline(&self) -> Millis {

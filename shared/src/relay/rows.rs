@@ -6,6 +6,7 @@ use crate::id::{DeviceId, StanzaSeq};
 use crate::jid::{BareJid, Jid};
 use crate::log::LogRow;
 use crate::sasl::ServerKeys;
+use crate::sasl::ht::TokenKeys;
 use crate::sm::Handled;
 use crate::time::Millis;
 use serde::{Deserialize, Serialize};
@@ -47,6 +48,44 @@ pub struct DeviceRow {
     /// It chose its resource. One that did not can never come back under it.
     #[serde(default = "named")]
     pub named: bool,
+    /// The user agent it is (XEP-0388), if it has said so.
+    #[serde(default)]
+    pub agent: Option<AgentRow>,
+}
+
+/// A user agent, by which a device is known whatever resource it asks for.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AgentRow {
+    /// SHA-256 of the account and of the id, in base64.
+    pub id_hash: String,
+    /// What it calls itself.
+    #[serde(default)]
+    pub software: Option<String>,
+    /// What it calls what it runs on.
+    #[serde(default)]
+    pub device: Option<String>,
+    /// The tokens that open the account to it (XEP-0484), in the order they were made.
+    #[serde(default)]
+    pub tokens: Vec<TokenRow>,
+}
+
+/// A token that was given to a user agent.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct TokenRow {
+    /// The token itself, until it is first used: it may have to be told again.
+    #[serde(default)]
+    pub secret: Option<String>,
+    /// What checks it.
+    pub keys: TokenKeys,
+    /// When it was made.
+    pub made: Millis,
+    /// It is no good from then on.
+    pub expires: Millis,
+    /// The highest count that its user has given (XEP-0484 §3.4).
+    #[serde(default)]
+    pub count: Option<u64>,
+    /// The salt of the password it was got with: it ends with that.
+    pub salt: String,
 }
 
 fn named() -> bool {

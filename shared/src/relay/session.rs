@@ -59,40 +59,50 @@ impl RelayEngine {
     fn bind(&mut self, link: LinkId, bind: &Element) -> Result<String, StanzaError> {
         let wanted = bind.child(ns::BIND, "resource").map(Element::text).filter(|text| !text.is_empty());
         let named = wanted.is_some();
-        let id = match wanted {
-            Some(text) => DeviceId(prepared_resource(&text).map_err(|_| StanzaError::BAD_REQUEST)?),
-            None => DeviceId(self.entropy.token()),
+        let wanted = wanted.map(|text| prepared_resource(&text).map(DeviceId)).transpose();
+        let wanted = wanted.map_err(|_| StanzaError::BAD_REQUEST)?;
+        let id = match self.links.get(&link).and_then(|known| known.agent.clone()) {
+            Some(agent) => self.agents_device(&agent, wanted)?,
+            None => wanted.unwrap_or_else(|| DeviceId(self.entropy.token())),
         };
-        if !self.devices.contains_key(&id) {
-            self.make_room()?;
-        }
-        if let Some(old) = self.devices.get(&id).and_then(|device| device.stream.as_ref()?.link) {
-            self.close_link(old, Some(StreamCondition::Conflict), 1000);
-        }
-        // What another device has confirmed is not offline mail for a new one (XEP-0160 §3).
-        let newest = self.devices.values().map(|device| device.cursor).max().unwrap_or_default();
-        self.marks.streams = self.marks.streams.saturating_add(1);
-        let no = self.marks.streams;
-        let now = self.now;
-        let device = self.devices.entry(id.clone()).or_insert(Device {
-            cursor: newest,
-            taken: Taken::default(),
-            last_seen: now,
-            name: None,
-            named,
-            stream: None,
-        });
-        device.last_seen = now;
-        let replaced = device.stream.replace(Stream::new(no, link, device.cursor.next(), now));
+        self.ensure_device(&id, named)?;
+        let replaced = self.begin_stream(link, &id);
         self.put_device(&id);
         if let Some(replaced) = replaced {
             self.stream_ended(&id, &replaced);
         }
-        let full = self.config.account.with_resource(id.as_str()).to_string();
-        if let Some(known) = self.links.get_mut(&link) {
-            known.phase = Phase::Bound(id);
+        Ok(self.config.account.with_resource(id.as_str()).to_string())
+    }
+
+    /// Makes a device unless it is there.
+    pub(super) fn ensure_device(&mut self, id: &DeviceId, named: bool) -> Result<(), StanzaError> {
+        if self.devices.contains_key(id) {
+            return Ok(());
         }
-        Ok(full)
+        self.make_room()?;
+        // What another device has confirmed is not offline mail for a new one (XEP-0160 §3).
+        let cursor = self.devices.values().map(|device| device.cursor).max().unwrap_or_default();
+        let (last_seen, name, agent, stream) = (self.now, None, None, None);
+        let taken = Taken::default();
+        self.devices.insert(id.clone(), Device { cursor, taken, last_seen, name, named, agent, stream });
+        Ok(())
+    }
+
+    /// A device begins anew over this connection, from where it is. It is still to be written;
+    /// its stream until now, if there was one, is over.
+    pub(super) fn begin_stream(&mut self, link: LinkId, id: &DeviceId) -> Option<Stream> {
+        if let Some(old) = self.devices.get(id).and_then(|device| device.stream.as_ref()?.link) {
+            self.close_link(old, Some(StreamCondition::Conflict), 1000);
+        }
+        self.marks.streams = self.marks.streams.saturating_add(1);
+        let (no, now) = (self.marks.streams, self.now);
+        if let Some(known) = self.links.get_mut(&link) {
+            known.phase = Phase::Bound(id.clone());
+            known.agent = None;
+        }
+        let device = self.devices.get_mut(id)?;
+        device.last_seen = now;
+        device.stream.replace(Stream::new(no, link, device.cursor.next(), now))
     }
 
     /// Lets go a device that nobody will miss: one that cannot come back under its name, or one
@@ -126,27 +136,32 @@ impl RelayEngine {
         id: &DeviceId,
         enable: &Element,
     ) -> Result<(), StreamCondition> {
-        let token = format!("{}{}", self.entropy.token(), self.entropy.token());
-        let resume_s = self.config.limits.resume_window_ms / 1000;
-        let Some(stream) = self.stream_mut(id) else { return Ok(()) };
-        if stream.managed {
+        if self.stream_mut(id).is_none_or(|stream| stream.managed) {
             return self.sm_failed(link, "unexpected-request");
         }
-        let resumable = matches!(enable.attr("resume"), Some("true" | "1"));
+        let enabled = self.manage(id, matches!(enable.attr("resume"), Some("true" | "1")));
+        self.put_device(id);
+        self.send_element(link, &enabled);
+        Ok(())
+    }
+
+    /// Begins to count what a device's stream carries. It is still to be written.
+    pub(super) fn manage(&mut self, id: &DeviceId, resumable: bool) -> Element {
+        let token = format!("{}{}", self.entropy.token(), self.entropy.token());
+        let resume_s = self.config.limits.resume_window_ms / 1000;
+        let mut enabled = Element::new(ns::SM, "enabled");
+        let Some(stream) = self.stream_mut(id) else { return enabled };
         stream.managed = true;
         stream.handled = Handled::ZERO;
         stream.told = Handled::ZERO;
         stream.window = Window::default();
         stream.sm_id_hash = if resumable { sm_id_hash(&token) } else { String::new() };
-        let mut enabled = Element::new(ns::SM, "enabled");
         if resumable {
             enabled.set_attr("id", token);
             enabled.set_attr("resume", "true");
             enabled.set_attr("max", resume_s.to_string());
         }
-        self.put_device(id);
-        self.send_element(link, &enabled);
-        Ok(())
+        enabled
     }
 
     /// XEP-0198 §5.
@@ -155,6 +170,26 @@ impl RelayEngine {
         let Some(h) = resume.attr("h").and_then(Handled::parse) else {
             return self.sm_failed(link, "bad-request");
         };
+        match self.resumable(previd, h)? {
+            Ok(id) => {
+                if let Some(agent) = self.links.get_mut(&link).and_then(|known| known.agent.take()) {
+                    self.adopt(&id, &agent);
+                }
+                self.take_over(link, &id, |no| Effect::Resumed(link, no, previd.to_owned()), log);
+            }
+            Err(handled) => self.send_element(link, &not_found(handled)),
+        }
+        Ok(())
+    }
+
+    /// The device whose stream may go on, with its old connection gone. Else what was handled of
+    /// the one that is over, if it is known: that was written when it lost its connection, and no
+    /// more can come.
+    pub(super) fn resumable(
+        &mut self,
+        previd: &str,
+        h: Handled,
+    ) -> Result<Result<DeviceId, Option<Handled>>, StreamCondition> {
         let hash = sm_id_hash(previd);
         let now = self.now;
         let found = self.devices.iter().find_map(|(id, device)| {
@@ -162,17 +197,14 @@ impl RelayEngine {
             let stream = stream.filter(|s| s.sm_id_hash == hash || bad::is(Bug::AnyStreamResumed))?;
             let in_time =
                 stream.suspended.is_none_or(|since| now.since(since) <= self.config.limits.resume_window_ms);
-            Some((id.clone(), stream.no, in_time))
+            Some((id.clone(), stream.handled, in_time))
         });
         let id = match found {
             Some((id, _, true)) => id,
-            over => {
-                self.gate.effect(Effect::Failed(link, over.map(|(_, no, _)| no)));
-                return Ok(());
-            }
+            over => return Ok(Err(over.map(|(_, handled, _)| handled))),
         };
-        let Some(device) = self.devices.get_mut(&id) else { return Ok(()) };
-        let Some(stream) = device.stream.as_mut() else { return Ok(()) };
+        let Some(device) = self.devices.get_mut(&id) else { return Ok(Err(None)) };
+        let Some(stream) = device.stream.as_mut() else { return Ok(Err(None)) };
         let newly = stream
             .window
             .resume(h)
@@ -182,12 +214,17 @@ impl RelayEngine {
         if let Some(old) = old {
             self.close_link(old, Some(StreamCondition::Conflict), 1000);
         }
-        self.take_over(link, &id, previd, log);
-        Ok(())
+        Ok(Ok(id))
     }
 
-    /// The stream goes on over this connection, with what the device has not had.
-    fn take_over(&mut self, link: LinkId, id: &DeviceId, previd: &str, log: &dyn LogStore) {
+    /// The stream goes on over this connection, with what the device has not had after a greeting.
+    pub(super) fn take_over(
+        &mut self,
+        link: LinkId,
+        id: &DeviceId,
+        greeting: impl FnOnce(u64) -> Effect,
+        log: &dyn LogStore,
+    ) {
         let now = self.now;
         let Some(stream) = self.stream_mut(id) else { return };
         let carbons = stream.carbons;
@@ -220,7 +257,7 @@ impl RelayEngine {
         if let Some(known) = self.links.get_mut(&link) {
             known.phase = Phase::Bound(id.clone());
         }
-        self.gate.effect(Effect::Resumed(link, no, previd.to_owned()));
+        self.gate.effect(greeting(no));
         for frame in frames {
             self.gate.effect(Effect::Frame(link, frame));
         }
@@ -272,6 +309,15 @@ impl RelayEngine {
 /// XEP-0198 §3 and §5: it cannot be, and the stream goes on.
 pub(super) fn failed(condition: &str) -> Element {
     Element::new(ns::SM, "failed").with(Element::new(ns::STANZA_ERRORS, condition))
+}
+
+/// The same of a stream that cannot be resumed, with what was handled of it if it is known.
+pub(super) fn not_found(handled: Option<Handled>) -> Element {
+    let failed = failed("item-not-found");
+    match handled {
+        Some(handled) => failed.with_attr("h", handled.to_string()),
+        None => failed,
+    }
 }
 
 /// What takes the number of a stanza that nobody needs any more: an answer to nothing, which a

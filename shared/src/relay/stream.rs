@@ -6,7 +6,7 @@
 //! written before the frames leave.
 
 use super::archive;
-use super::rows::{DeviceRow, Op, ResultRow, StreamRow};
+use super::rows::{AgentRow, DeviceRow, Op, ResultRow, StreamRow};
 use super::{Counters, Csi, Effect, Flexible, LogStore, RelayEngine, Taken};
 use crate::bad::{self, Bug};
 use crate::delivery::{self, Reader};
@@ -27,6 +27,7 @@ pub(super) struct Device {
     pub(super) last_seen: Millis,
     pub(super) name: Option<String>,
     pub(super) named: bool,
+    pub(super) agent: Option<AgentRow>,
     pub(super) stream: Option<Stream>,
 }
 
@@ -247,6 +248,7 @@ impl RelayEngine {
             last_seen: device.last_seen,
             name: device.name.clone(),
             named: device.named,
+            agent: device.agent.clone(),
         };
         self.gate.write(Op::PutDevice(row));
     }

@@ -101,3 +101,69 @@ fn what_waits_for_a_mailbox_is_bounded() {
     );
     assert!(outputs.contains(&Output::Close(1000)));
 }
+
+const SASL2: &str = "<authenticate xmlns='urn:xmpp:sasl:2' mechanism='SCRAM-SHA-256'>\
+    <initial-response>biwsbj1hbGljZSxyPXg=</initial-response></authenticate>";
+/// `alice`, NUL and a proof.
+const FAST: &str = "<authenticate xmlns='urn:xmpp:sasl:2' mechanism='HT-SHA-256-NONE'>\
+    <initial-response>YWxpY2UAcHJvb2Y=</initial-response></authenticate>";
+
+fn to_client(text: &str) -> [Output; 1] {
+    [Output::ToClient(text.to_owned())]
+}
+
+#[test]
+fn the_account_is_known_from_a_password_or_a_token_in_the_newer_way_too() {
+    for authenticate in [SASL2, FAST] {
+        let mut lobby = Lobby::new("d", true, "token".to_owned());
+        lobby.handle(Input::FromClient(&OPEN.replace("to=", "from='alice@d' to=")));
+        assert_eq!(lobby.handle(Input::FromClient(authenticate)), [Output::Attach(jid("alice"))]);
+        let attached = lobby.handle(Input::Attached);
+        assert!(
+            matches!(&attached[..], [Output::ToMailbox(open), Output::ToMailbox(said)]
+            if open.contains("from='alice@d'") && said == authenticate),
+            "{attached:?}"
+        );
+        assert_eq!(lobby.handle(Input::FromMailbox("<open/>")), []);
+        assert_eq!(lobby.handle(Input::FromMailbox("<features/>")), []);
+        let success = "<success xmlns='urn:xmpp:sasl:2'/>";
+        assert_eq!(lobby.handle(Input::FromMailbox(success)), to_client(success));
+        assert_eq!(lobby.handle(Input::FromClient("unread")), [Output::ToMailbox("unread".to_owned())]);
+    }
+}
+
+#[test]
+fn an_exchange_with_one_mailbox_is_not_left_for_another() {
+    let mut lobby = greeted();
+    lobby.handle(Input::FromClient(SASL2));
+    lobby.handle(Input::Attached);
+    lobby.handle(Input::FromMailbox("<open/>"));
+    lobby.handle(Input::FromMailbox("<features/>"));
+    let other = register("bob");
+    assert_eq!(lobby.handle(Input::FromClient(&other)), [Output::ToMailbox(other.clone())], "which ends it");
+    let failure = "<failure xmlns='urn:xmpp:sasl:2'/>";
+    assert_eq!(lobby.handle(Input::FromMailbox(failure)), to_client(failure));
+    assert_eq!(lobby.handle(Input::FromClient(FAST)), [Output::ToMailbox(FAST.to_owned())]);
+    assert_eq!(lobby.handle(Input::FromMailbox(failure)), to_client(failure));
+    assert_eq!(lobby.handle(Input::FromClient(&other)), [Output::Attach(jid("bob"))], "after it, one may");
+}
+
+#[test]
+fn who_names_nobody_in_the_newer_way_is_told_why() {
+    for (mechanism, first, condition) in [
+        ("SCRAM-SHA-256", "<initial-response>*</initial-response>", "incorrect-encoding"),
+        ("SCRAM-SHA-256", "<initial-response>YWxpY2U=</initial-response>", "malformed-request"),
+        ("HT-SHA-256-NONE", "<initial-response>YWxpY2U=</initial-response>", "malformed-request"),
+        ("SCRAM-SHA-256", "", "malformed-request"),
+        ("PLAIN", "<initial-response>AGFsaWNlAHg=</initial-response>", "invalid-mechanism"),
+    ] {
+        let frame =
+            format!("<authenticate xmlns='urn:xmpp:sasl:2' mechanism='{mechanism}'>{first}</authenticate>");
+        let failure = format!(
+            "<failure xmlns='urn:xmpp:sasl:2'><{condition} xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/></failure>"
+        );
+        assert_eq!(greeted().handle(Input::FromClient(&frame)), to_client(&failure), "{frame}");
+    }
+    let outputs = greeted().handle(Input::FromClient("<response xmlns='urn:xmpp:sasl:2'/>"));
+    assert!(matches!(&outputs[..], [Output::ToClient(error), ..] if error.contains("bad-format")));
+}

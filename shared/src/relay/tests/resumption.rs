@@ -111,3 +111,22 @@ fn numbers_stay_in_step_over_any_number_of_resumptions() {
     assert_eq!(phone.bodies, (0..10).map(|n| n.to_string()).collect::<Vec<_>>());
     assert_eq!(cursor(&mut world), StanzaSeq(10));
 }
+
+#[test]
+fn what_was_handled_is_said_also_where_the_next_stream_begins_before_the_disk_answers() {
+    let (mut world, _alice, mut laptop, mut phone) = three();
+    lose_link(&mut world, &phone);
+    world.pass(crate::limits::Limits::DEFAULT.resume_window_ms + 1);
+    phone.authenticate(&mut world);
+    let resume = phone.resume_frame();
+    world.slow_disk = true;
+    laptop.send(&mut world, PRESENCE);
+    world.input(&jid("b"), Input::Frame(phone.link, &resume));
+    phone.bind_unseen(&mut world);
+    while world.held() {
+        world.settle(true);
+    }
+    phone.drain(&mut world);
+    let failed = phone.nonzas.iter().rev().find(|e| e.name == "failed").map(Element::to_frame).unwrap();
+    assert!(failed.contains("h='1'"), "{failed}");
+}

@@ -26,6 +26,7 @@ pub fn phone() -> DeviceRow {
         name: None,
         named: true,
         taken: Default::default(),
+        agent: None,
     }
 }
 
@@ -53,6 +54,8 @@ pub fn bound() -> LinkState {
         phase: Phase::Bound("phone".into()),
         opened: Millis(0),
         failures: 0,
+        foreign: false,
+        agent: None,
         counters: Some(counters),
         transferred: StanzaSeq(0),
         csi: Default::default(),

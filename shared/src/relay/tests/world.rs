@@ -110,6 +110,11 @@ impl World {
         }
     }
 
+    /// Whether the disk has something that it has not answered.
+    pub fn held(&self) -> bool {
+        !self.held.is_empty()
+    }
+
     /// Everything that left for this connection and was not taken.
     pub fn waiting(&self, link: LinkId) -> usize {
         self.sent.get(&link).map_or(0, VecDeque::len)
@@ -245,9 +250,9 @@ pub struct Device {
     pub account: BareJid,
     resource: String,
     pub link: LinkId,
-    sm_id: String,
+    pub sm_id: String,
     pub handled: Handled,
-    window: Window<String>,
+    pub window: Window<String>,
     pub bodies: Vec<String>,
     pub stanzas: Vec<Element>,
     pub nonzas: Vec<Element>,
@@ -260,9 +265,16 @@ pub const PASSWORD: &str = "correct horse";
 impl Device {
     /// Registers the account if need be, and brings a device of it online.
     pub fn online(world: &mut World, name: &str, resource: &str) -> Self {
-        let account = jid(name);
-        let mut device = Self {
-            account,
+        let mut device = Self::offline(name, resource);
+        device.authenticate(world);
+        device.bind(world);
+        device
+    }
+
+    /// One that has never been there.
+    pub fn offline(name: &str, resource: &str) -> Self {
+        Self {
+            account: jid(name),
             resource: resource.to_owned(),
             link: LinkId(0),
             sm_id: String::new(),
@@ -273,10 +285,7 @@ impl Device {
             nonzas: Vec::new(),
             acks: true,
             resumptions: 0,
-        };
-        device.authenticate(world);
-        device.bind(world);
-        device
+        }
     }
 
     pub fn say(&mut self, world: &mut World, frame: &str) {

@@ -2,6 +2,7 @@
 
 use shared::jid::{BareJid, Jid, prepared_local, prepared_resource};
 use shared::limits::{JID_PART_BYTES_MAX, SCRAM_ITERATIONS};
+use shared::sasl::ht;
 use shared::sasl::{ClientExchange, Credential, Mechanism, Secret, ServerExchange, ServerKeys, names};
 use shared::time::Millis;
 use std::sync::OnceLock;
@@ -82,6 +83,7 @@ pub fn sasl(bytes: &[u8]) {
     let mut line = || lines.next().unwrap_or_default();
     let (client_first, client_final, server_first, server_final) = (line(), line(), line(), line());
     server(client_first, client_final);
+    holder_of_a_token(client_first.as_bytes());
     client(client_first, server_first, server_final);
     if !client_first.is_empty() {
         honest(client_first);
@@ -102,6 +104,14 @@ fn server(first: &str, last: &str) {
     assert_eq!(serde_json::from_str::<ServerExchange>(&stored).unwrap(), exchange);
     let last = last.replace("{r}", nonce);
     assert!(exchange.finish(last.as_bytes(), keys()).is_err(), "authenticated by {last:?}");
+}
+
+fn holder_of_a_token(message: &[u8]) {
+    let keys = ht::TokenKeys::derive("a token that nobody knows");
+    let Ok((name, proof)) = ht::read(message) else { return };
+    assert!(!name.is_empty() && !keys.match_proof(proof), "authenticated by {message:?}");
+    let honest = ht::initial_response(name, "a token that nobody knows");
+    assert!(ht::read(&honest).is_ok_and(|(read, proof)| read == name && keys.match_proof(proof)));
 }
 
 fn client(name: &str, first: &str, last: &str) {

@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 const OUTPUTS_MAX: usize = 16;
 
 /// What a stranger may say, by its letter. `{0|x}` is the first field, or `x`.
-const TEMPLATES: [(char, &str); 8] = [
+const TEMPLATES: [(char, &str); 10] = [
     ('o', "<open xmlns='urn:ietf:params:xml:ns:xmpp-framing' to='{0|d}' version='{1|1.0}'/>"),
     ('q', "<close xmlns='urn:ietf:params:xml:ns:xmpp-framing'/>"),
     ('p', "<{0|presence} xmlns='{1|jabber:client}'/>"),
@@ -26,6 +26,12 @@ const TEMPLATES: [(char, &str); 8] = [
     ('r', "<response xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>{0|=}</response>"),
     ('x', "<abort xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>"),
     ('s', "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='SCRAM-SHA-1'>{0|=}</auth>"),
+    (
+        'S',
+        "<authenticate xmlns='urn:xmpp:sasl:2' mechanism='{1|SCRAM-SHA-1}'>\
+         <initial-response>{0|}</initial-response></authenticate>",
+    ),
+    ('O', "<open xmlns='urn:ietf:params:xml:ns:xmpp-framing' from='{0|alice@d}' to='d' version='1.0'/>"),
 ];
 
 struct World {
@@ -38,7 +44,7 @@ struct World {
 }
 
 /// Steps, one per line: `f` the client says the rest of the line, `t` a template, `l` that it is the
-/// user of that name · `b` bytes · `a` the mailbox is reached, `d` lost · `m` it says the rest of the
+/// user of that name, `L` so in the newer way · `b` bytes · `a` the mailbox is reached, `d` lost · `m` it says the rest of the
 /// line, `s` that the client is who it says · `w` it takes too long.
 pub fn lobby_script(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
@@ -56,6 +62,10 @@ impl World {
                 if let Some((name, template)) = template {
                     self.say(filled(template, Fields::of(&rest[name.len_utf8()..])));
                 }
+            }
+            'L' => {
+                let first = STANDARD.encode(format!("n,,n={rest},r=nonce"));
+                self.say(filled(TEMPLATES[8].1, Fields::of(&first)));
             }
             'l' => {
                 let first = STANDARD.encode(format!("n,,n={rest},r=nonce"));
@@ -112,7 +122,7 @@ impl World {
 
     fn passed_on(&mut self, text: &str) {
         assert!(self.attached, "{text} to a mailbox that is not there");
-        if text.starts_with("<open xmlns='urn:ietf:params:xml:ns:xmpp-framing' to='d'") {
+        if text.starts_with("<open xmlns='urn:ietf:params:xml:ns:xmpp-framing'") {
             return;
         }
         // What the lobby answered itself is passed over; what it passes on keeps its order.

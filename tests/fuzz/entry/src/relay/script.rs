@@ -22,7 +22,7 @@ const ROUNDS_MAX: usize = 400;
 const OPEN: &str = "<open xmlns='urn:ietf:params:xml:ns:xmpp-framing' to='d' version='1.0'/>";
 
 /// What a device may say, by its letter. `{0|x}` is the first field, or `x`.
-const TEMPLATES: [(char, &str); 30] = [
+const TEMPLATES: [(char, &str); 33] = [
     ('o', "<open xmlns='urn:ietf:params:xml:ns:xmpp-framing' to='{0|d}' version='{1|1.0}'/>"),
     ('q', "<close xmlns='urn:ietf:params:xml:ns:xmpp-framing'/>"),
     (
@@ -94,6 +94,18 @@ const TEMPLATES: [(char, &str); 30] = [
     ('S', "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='{0|SCRAM-SHA-256}'>{1|=}</auth>"),
     ('T', "<response xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>{0|=}</response>"),
     ('U', "<abort xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>"),
+    (
+        'A',
+        "<authenticate xmlns='urn:xmpp:sasl:2' mechanism='{0|SCRAM-SHA-256}'>\
+         <initial-response>{1|biwsbj1hbGljZSxyPXg=}</initial-response>\
+         <user-agent id='{2|d4565fa7-4d72-4749-b3d3-740edbf87770}'><software>x</software></user-agent>\
+         <resume xmlns='urn:xmpp:sm:3' previd='{3|x}' h='{4|0}'/>\
+         <bind xmlns='urn:xmpp:bind:0'><tag>x</tag><enable xmlns='urn:xmpp:sm:3' resume='true'/></bind>\
+         <request-token xmlns='urn:xmpp:fast:0' mechanism='HT-SHA-256-NONE'/>\
+         <fast xmlns='urn:xmpp:fast:0'/></authenticate>",
+    ),
+    ('D', "<response xmlns='urn:xmpp:sasl:2'>{0|}</response>"),
+    ('G', "<abort xmlns='urn:xmpp:sasl:2'/>"),
 ];
 
 /// Steps, one per line; the digit names a connection.
@@ -190,6 +202,7 @@ fn near_the_end_of_numbers(flags: &str) -> World {
         name: None,
         named: true,
         taken: Default::default(),
+        agent: None,
     };
     let mut store = shared::memory::MailboxStore { account: Some(account_row()), ..Default::default() };
     store.devices.insert(phone.clone(), row);
