@@ -115,7 +115,7 @@ pub fn sent_on(stream: u64) -> SentOn {
 
 pub fn device_row(name: &str) -> DeviceRow {
     let (cursor, last_seen) = (StanzaSeq(1), Millis(2));
-    DeviceRow { device: name.into(), cursor, stream: None, last_seen, name: None, named: true }
+    DeviceRow { device: name.into(), cursor, stream: None, last_seen, name: None, named: true, caps: None }
 }
 
 pub fn stream_row(no: u64) -> StreamRow {

@@ -100,6 +100,7 @@ pub fn old_stream(jid: &BareJid, device: &DeviceId, count: u32, now: Millis) -> 
         last_seen: now,
         name: None,
         named: true,
+        caps: None,
     };
     (session, row)
 }

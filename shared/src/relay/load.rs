@@ -2,6 +2,7 @@
 
 use super::api::Counters;
 use super::link::Link;
+use super::pep::Pep;
 use super::rows::{DeviceRow, Rows, StreamRow};
 use super::stream::{Device, Sent, Stream};
 use super::transfer::Transfers;
@@ -37,6 +38,7 @@ impl RelayEngine {
             peers_unsaved: BTreeSet::new(),
             transfers: Transfers::default(),
             marks: rows.marks,
+            pep: Pep::load(rows.nodes, rows.items),
             poisoned: false,
             config,
         };
@@ -75,10 +77,8 @@ impl RelayEngine {
             self.marks.streams = self.marks.streams.max(stream.no);
             self.gate.load_count(stream.no, stream.handled);
         }
-        self.devices.insert(
-            row.device,
-            Device { cursor: row.cursor, last_seen: row.last_seen, name: row.name, named: row.named, stream },
-        );
+        let DeviceRow { device, cursor, last_seen, name, named, caps, .. } = row;
+        self.devices.insert(device, Device { cursor, last_seen, name, named, caps, stream });
     }
 
     /// A connection that was there before: its counters may be ahead of their rows.

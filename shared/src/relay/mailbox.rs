@@ -78,6 +78,7 @@ impl RelayEngine {
         if self.is_blocked(&to) {
             return self.refuse_blocked(id, &message);
         }
+        self.displayed_assist(&to, &mut message, log);
         delivery::strip_forgeries(&mut message, self.config.account.domain());
         let accept = message.child(ns::ACCEPTED, "accept").is_some();
         message.remove_children(|child| child.ns == ns::ACCEPTED);
@@ -241,6 +242,7 @@ impl RelayEngine {
             .iter()
             .filter(|(id, _)| resource.as_deref().is_none_or(|resource| resource == id.as_str()))
             .filter(|(_, device)| device.stream.as_ref().is_some_and(|stream| stream.presence.is_some()))
+            .filter(|(id, _)| self.wants_event(id, &message))
             .map(|(id, _)| id.clone())
             .collect();
         for id in readers {

@@ -20,7 +20,7 @@
 //! device's numbered stream, its window and its place in the log. `mailbox`: messages in and out
 //! of the log. `transfer`: the way to other mailboxes. `request`: IQs and presence. `archive`: the
 //! log by pages. `offline`: what waits for a device. `devices`: which there are. `blocking`: who is
-//! not heard. `lobby`: clients that have not named their account.
+//! not heard. `pep`: what the account publishes. `lobby`: clients that have not named their account.
 
 pub mod api;
 mod archive;
@@ -31,6 +31,7 @@ mod load;
 pub mod lobby;
 mod mailbox;
 mod offline;
+mod pep;
 mod request;
 pub mod rows;
 mod session;
@@ -54,6 +55,7 @@ use crate::time::Millis;
 use crate::wire::error::StreamCondition;
 use crate::wire::{Element, ns};
 use link::Link;
+use pep::Pep;
 use rows::{AccountRow, Marks, Op};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use stream::Device;
@@ -78,6 +80,7 @@ pub struct RelayEngine {
     peers_unsaved: BTreeSet<BareJid>,
     transfers: Transfers,
     marks: Marks,
+    pep: Pep,
     poisoned: bool,
 }
 
@@ -132,6 +135,7 @@ impl RelayEngine {
         match self.gate.poll() {
             Some(Released::Commit(no, ops)) => {
                 self.in_flight_upto = self.head.last();
+                self.pep.in_flight();
                 Output::Commit(no, ops)
             }
             Some(Released::Effect(effect)) => self.released(effect),
@@ -178,6 +182,7 @@ impl RelayEngine {
     fn committed(&mut self, no: BatchNo) {
         if self.gate.committed(no) {
             self.head.committed(self.in_flight_upto);
+            self.pep.committed();
         }
     }
 

@@ -27,7 +27,7 @@ impl RelayEngine {
     pub(super) fn iq(&mut self, id: &DeviceId, iq: &Element, log: &dyn LogStore) {
         let kind = iq.attr("type").unwrap_or_default();
         if matches!(kind, "result" | "error") {
-            return;
+            return self.caps_answered(id, iq, log);
         }
         let mut children = iq.children();
         let reply = match (kind, iq.attr("id"), children.next(), children.next()) {
@@ -61,6 +61,7 @@ impl RelayEngine {
             ns::OFFLINE => allowed.and_then(|()| self.offline(id, iq, request, log)),
             ns::DEVICES => allowed.and_then(|()| self.devices(id, iq, request)),
             ns::BLOCKING => allowed.and_then(|()| self.blocking(id, iq, request)),
+            ns::PUBSUB | ns::PUBSUB_OWNER | ns::VCARD => allowed.map(|()| self.pep(id, iq, request, log)),
             _ => return None,
         })
     }
@@ -94,15 +95,22 @@ impl RelayEngine {
         if domain != account.domain() {
             return Err(StanzaError::REMOTE_SERVER_NOT_FOUND);
         }
+        if kind == "get" && to.is_some() && own && child.name == "query" {
+            match child.ns.as_str() {
+                ns::DISCO_INFO if child.attr("node").is_none() => {
+                    let info = disco_info("account", "registered", &ACCOUNT_FEATURES);
+                    return Ok(Some(super::pep::announced(info)));
+                }
+                ns::DISCO_INFO | ns::DISCO_ITEMS => return self.pep_disco(&account, child).map(Some),
+                _ => {}
+            }
+        }
         let node = child.attr("node");
         match (kind, child.ns.as_str(), child.name.as_str()) {
             // XEP-0199 §4
             ("get", ns::PING, "ping") if server || own => Ok(None),
             ("get", ns::DISCO_INFO | ns::DISCO_ITEMS, "query") if node.is_some() && (server || own) => {
                 Err(StanzaError::ITEM_NOT_FOUND)
-            }
-            ("get", ns::DISCO_INFO, "query") if to.is_some() && own => {
-                Ok(Some(disco_info("account", "registered", &ACCOUNT_FEATURES)))
             }
             ("get", ns::DISCO_INFO, "query") if server => {
                 Ok(Some(disco_info("server", "im", &SERVER_FEATURES)))
@@ -160,6 +168,9 @@ impl RelayEngine {
                 }
             }
             self.flush(id, log);
+        }
+        if available {
+            self.caps_said(id, presence, first, log);
         }
     }
 

@@ -79,6 +79,7 @@ impl RelayEngine {
             last_seen: now,
             name: None,
             named,
+            caps: None,
             stream: None,
         });
         device.last_seen = now;

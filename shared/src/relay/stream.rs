@@ -7,7 +7,7 @@
 //! written before the frames leave.
 
 use super::archive;
-use super::rows::{DeviceRow, Op, ResultRow, StreamRow};
+use super::rows::{CapsRow, DeviceRow, Op, ResultRow, StreamRow};
 use super::{Counters, Effect, LogStore, RelayEngine};
 use crate::bad::{self, Bug};
 use crate::delivery::{self, Reader};
@@ -26,6 +26,7 @@ pub(super) struct Device {
     pub(super) last_seen: Millis,
     pub(super) name: Option<String>,
     pub(super) named: bool,
+    pub(super) caps: Option<CapsRow>,
     pub(super) stream: Option<Stream>,
 }
 
@@ -223,6 +224,7 @@ impl RelayEngine {
             last_seen: device.last_seen,
             name: device.name.clone(),
             named: device.named,
+            caps: device.caps.clone(),
         };
         self.gate.write(Op::PutDevice(row));
     }

@@ -25,6 +25,7 @@ pub fn phone() -> DeviceRow {
         last_seen: Millis(0),
         name: None,
         named: true,
+        caps: None,
     }
 }
 

@@ -194,6 +194,7 @@ fn near_the_end_of_numbers(flags: &str) -> World {
         last_seen: shared::time::Millis(0),
         name: None,
         named: true,
+        caps: None,
     };
     let mut store = shared::memory::MailboxStore { account: Some(account_row()), ..Default::default() };
     store.devices.insert(phone.clone(), row);
