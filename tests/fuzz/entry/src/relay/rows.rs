@@ -10,7 +10,7 @@ use shared::jid::BareJid;
 use shared::log::LogRow;
 use shared::memory::MailboxStore;
 use shared::relay::LinkState;
-use shared::relay::rows::{AccountRow, DeviceRow, Marks};
+use shared::relay::rows::{AccountRow, DeviceRow, ItemRow, Marks, NodeRow};
 use std::collections::BTreeMap;
 
 /// What is in the store, and which connections outlived the engine that wrote it.
@@ -22,6 +22,8 @@ struct Given {
     devices: Vec<DeviceRow>,
     peers: Vec<(BareJid, StanzaSeq)>,
     log: Vec<LogRow>,
+    nodes: Vec<NodeRow>,
+    items: Vec<ItemRow>,
     links: Vec<(LinkId, LinkState)>,
 }
 
@@ -38,6 +40,8 @@ impl Given {
             devices: self.devices.iter().map(|row| (row.device.clone(), row.clone())).collect(),
             peers: self.peers.iter().cloned().collect(),
             log: self.log.iter().map(|row| (row.seq, row.clone())).collect(),
+            nodes: self.nodes.iter().map(|row| (row.node.clone(), row.clone())).collect(),
+            items: self.items.iter().map(|row| ((row.node.clone(), row.id.clone()), row.clone())).collect(),
         }
     }
 }
