@@ -7,6 +7,7 @@ use crate::id::DeviceId;
 use crate::jid::{BareJid, Jid};
 use crate::limits::PEP_EVENT_BYTES_MAX;
 use crate::relay::rows::{Access, NodeRow};
+use crate::wire::error::StreamCondition;
 use crate::wire::{Element, Node as Content, ns, stanza};
 
 impl RelayEngine {
@@ -19,14 +20,22 @@ impl RelayEngine {
         self.publish_to_contacts(&message, access);
     }
 
-    /// One device, if it is there and wants it. One that is away for a moment gets it later.
+    /// One device, if it is there and wants it. One that is away for a moment gets it later. One
+    /// that takes nothing is let go: it must learn everything anew, and what is kept for it does
+    /// not grow without end.
     fn tell_device(&mut self, id: &DeviceId, message: &Element) {
-        let there = |stream: &crate::relay::stream::Stream| stream.presence.is_some();
-        let there = self.devices.get(id).and_then(|device| device.stream.as_ref()).is_some_and(there);
-        if there && self.wants_event(id, message) {
-            let to = self.config.account.with_resource(id.as_str()).to_string();
-            self.push_stanza(id, &message.clone().with_attr("to", to));
+        let limits = self.config.limits;
+        let stream = self.devices.get(id).and_then(|device| device.stream.as_ref());
+        let Some(stream) = stream.filter(|stream| stream.presence.is_some()) else { return };
+        let behind = stream.link.filter(|_| stream.is_behind(&limits));
+        if !self.wants_event(id, message) {
+            return;
         }
+        if let Some(link) = behind {
+            self.close_link(link, Some(StreamCondition::ResourceConstraint), 1000);
+        }
+        let to = self.config.account.with_resource(id.as_str()).to_string();
+        self.push_stanza(id, &message.clone().with_attr("to", to));
     }
 
     /// Hands an event to the mailboxes of those who may see it.

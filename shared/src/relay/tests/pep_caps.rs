@@ -3,7 +3,7 @@
 
 use super::pep::{ask, item, publish, texts};
 use super::world::{Device, World, jid};
-use crate::limits::PEP_EVENT_BYTES_MAX;
+use crate::limits::{Limits, PEP_EVENT_BYTES_MAX};
 use crate::relay::{Input, TransferItem, TransferRequest};
 use crate::wire::{Element, ns, stanza};
 use base64::Engine as _;
@@ -277,6 +277,23 @@ fn a_device_that_is_away_for_a_moment_is_told_when_it_comes_back() {
     assert!(laptop.resume(&mut world));
     laptop.drain(&mut world);
     assert_eq!(events(&laptop), ["n/one 1"]);
+}
+
+#[test]
+fn a_device_that_takes_nothing_is_let_go_and_not_kept_events_for_without_end() {
+    let mut world = World::with(Limits { kept_bytes_max: 4_000, ..Limits::DEFAULT });
+    let mut phone = Device::online(&mut world, "a", "phone");
+    let mut laptop = interested(&mut world, "laptop", &["n"]);
+    laptop.drain(&mut world);
+    laptop.acks = false;
+    for number in 0..30 {
+        publish(&mut world, &mut phone, "n", &item("one", &number.to_string().repeat(100)), &[]);
+    }
+    let row = &world.disk(&jid("a")).rows.devices[&"laptop".into()];
+    assert!(row.stream.is_none() && !laptop.connected(&world));
+    laptop.drain(&mut world);
+    assert!(laptop.nonzas.iter().any(|e| e.to_frame().contains("resource-constraint")));
+    assert!(!laptop.resume(&mut world), "its session would not know of all");
 }
 
 #[test]
