@@ -10,7 +10,7 @@ use crate::{NoAccount, hinted_account};
 use serde_json::{from_str, json};
 use shared::archive::Query;
 use shared::jid::BareJid;
-use shared::log::LogStore;
+use shared::log::{ItemStore, LogStore};
 use worker::{Env, Request, Response, Result};
 
 /// Where all of it is, in the Worker and in the object.
@@ -50,6 +50,11 @@ pub async fn answer(mailbox: &Mailbox, request: &mut Request) -> Result<Response
         Some("received") => {
             let (peer, places): (BareJid, Vec<_>) = from_str(&body)?;
             Ok(json!({ "answer": store.received(&peer, &places) }))
+        }
+        Some("items") => {
+            let (node, ids): (String, Vec<String>) = from_str(&body)?;
+            let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+            Ok(json!({ "answer": store.items(&node, &ids) }))
         }
         Some("sources") => {
             let (since, limit) = from_str(&body)?;

@@ -12,14 +12,14 @@ use serde_json::{from_str, to_string};
 use shared::archive::{Query, Size};
 use shared::id::{DeviceId, StanzaSeq};
 use shared::jid::BareJid;
-use shared::log::{LogRow, LogStore, Sending};
-use shared::relay::rows::{Marks, Op, Rows};
+use shared::log::{ItemStore, LogRow, LogStore, Sending};
+use shared::relay::rows::{ItemNote, ItemRow, Marks, Op, Rows};
 use shared::time::Millis;
 use std::cell::Cell;
 use std::rc::Rc;
 use worker::{Result, SqlStorageValue as Value, State, console_error};
 
-const SCHEMA: [&str; 7] = [
+const SCHEMA: [&str; 9] = [
     "CREATE TABLE migration (version INTEGER PRIMARY KEY)",
     "CREATE TABLE log (seq INTEGER PRIMARY KEY, at INTEGER, out INTEGER, peer TEXT, peer_seq INTEGER, \
      source TEXT, sent TEXT, transferred INTEGER, archived INTEGER, stanza TEXT)",
@@ -27,6 +27,9 @@ const SCHEMA: [&str; 7] = [
     "CREATE TABLE peer (jid TEXT PRIMARY KEY, seq INTEGER) WITHOUT ROWID",
     "CREATE TABLE contact (jid TEXT PRIMARY KEY, row TEXT) WITHOUT ROWID",
     "CREATE TABLE account (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID",
+    "CREATE TABLE pep_node (node TEXT PRIMARY KEY, row TEXT) WITHOUT ROWID",
+    "CREATE TABLE pep_item (node TEXT, id TEXT, place INTEGER, at INTEGER, payload TEXT, \
+     PRIMARY KEY (node, id)) WITHOUT ROWID",
     "INSERT INTO migration VALUES (1)",
 ];
 const ROWS_ABOVE: &str = "SELECT seq, at, out, peer, peer_seq, source, sent, transferred, archived, stanza \
@@ -42,11 +45,18 @@ const APPEND: &str = "INSERT INTO log VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 const PUT_DEVICE: &str = "INSERT INTO device VALUES (?, ?) ON CONFLICT DO UPDATE SET row = excluded.row";
 const PUT_PEER: &str = "INSERT INTO peer VALUES (?, ?) ON CONFLICT DO UPDATE SET seq = excluded.seq";
 const PUT_CONTACT: &str = "INSERT INTO contact VALUES (?, ?) ON CONFLICT DO UPDATE SET row = excluded.row";
+const PUT_NODE: &str = "INSERT INTO pep_node VALUES (?, ?) ON CONFLICT DO UPDATE SET row = excluded.row";
+const PUT_ITEM: &str = "INSERT INTO pep_item VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE \
+     SET place = excluded.place, at = excluded.at, payload = excluded.payload";
+const ITEM_NOTES: &str = "SELECT node, id, place, at, octet_length(payload) FROM pep_item";
+const ITEMS: &str = "SELECT node, id, place, at, payload FROM pep_item WHERE node = ? AND id IN";
 const PUT_ACCOUNT: &str =
     "INSERT INTO account VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value";
 
 /// Log rows that are looked at in one step when looking for own messages.
 const SOURCES_STEP: u64 = 1000;
+/// Items that are asked for by one statement, which takes 100 values at most.
+const ITEMS_STEP: usize = 64;
 /// Above every place in a log, and exact as a double.
 const PLACE_MAX: u64 = 1 << 52;
 
@@ -102,6 +112,13 @@ impl Store {
         for mut row in self.run("SELECT row FROM contact", vec![])?.into_iter().map(Columns::new) {
             rows.contacts.push(from_str(&row.text()?)?);
         }
+        for mut row in self.run("SELECT row FROM pep_node", vec![])?.into_iter().map(Columns::new) {
+            rows.nodes.push(from_str(&row.text()?)?);
+        }
+        for mut row in self.run(ITEM_NOTES, vec![])?.into_iter().map(Columns::new) {
+            let (node, id, order) = (row.text()?, row.text()?, row.number()?);
+            rows.items.push(ItemNote { node, id, order, at: Millis(row.number()?), bytes: row.number()? });
+        }
         if let Some(row) = self.run("SELECT max(seq) FROM log", vec![])?.into_iter().next() {
             rows.last = StanzaSeq(Columns::new(row).optional_number()?.unwrap_or_default());
         }
@@ -132,6 +149,17 @@ impl Store {
             Op::PutMarks(marks) => (PUT_ACCOUNT, vec![text("marks"), text(&to_string(marks)?)]),
             Op::PutContact(row) => (PUT_CONTACT, vec![text(row.jid.as_str()), text(&to_string(row)?)]),
             Op::DeleteContact(jid) => ("DELETE FROM contact WHERE jid = ?", vec![text(jid.as_str())]),
+            Op::PutNode(row) => (PUT_NODE, vec![text(&row.node), text(&to_string(row)?)]),
+            Op::DeleteNode(node) => {
+                self.run("DELETE FROM pep_item WHERE node = ?", vec![text(node)])?;
+                ("DELETE FROM pep_node WHERE node = ?", vec![text(node)])
+            }
+            Op::PutItem(ItemRow { node, id, order, at, payload }) => {
+                (PUT_ITEM, vec![text(node), text(id), number(*order)?, number(at.0)?, text(payload)])
+            }
+            Op::DeleteItem(node, id) => {
+                ("DELETE FROM pep_item WHERE node = ? AND id = ?", vec![text(node), text(id)])
+            }
         };
         self.run(statement, values).map(|_| ())
     }
@@ -163,6 +191,19 @@ impl Store {
         let values = vec![text(peer.as_str()), place(*first)?, place(*last)?];
         let rows = self.run(RECEIVED, values)?.into_iter().map(|row| Columns::new(row).seq());
         Ok(rows.collect::<Result<Vec<_>>>()?.into_iter().filter(|seq| places.contains(seq)).collect())
+    }
+
+    fn items_named(&self, node: &str, ids: &[&str]) -> Result<Vec<ItemRow>> {
+        let mut found = Vec::new();
+        for ids in ids.chunks(ITEMS_STEP) {
+            let values = std::iter::once(node).chain(ids.iter().copied()).map(text).collect();
+            let places = vec!["?"; ids.len()].join(", ");
+            for mut row in self.run(&format!("{ITEMS} ({places})"), values)?.into_iter().map(Columns::new) {
+                let (node, id, order) = (row.text()?, row.text()?, row.number()?);
+                found.push(ItemRow { node, id, order, at: Millis(row.number()?), payload: row.text()? });
+            }
+        }
+        Ok(found)
     }
 
     fn run(&self, statement: &str, values: Vec<Value>) -> Result<Vec<Vec<Value>>> {
@@ -215,6 +256,15 @@ fn selection(query: &Query) -> Result<(String, Vec<Value>)> {
     let Some(with) = &query.with else { return Ok((SELECTED.to_owned(), values)) };
     values.push(text(with.as_str()));
     Ok((format!("{SELECTED} AND peer = ?"), values))
+}
+
+impl ItemStore for Store {
+    fn items(&self, node: &str, ids: &[&str]) -> Vec<ItemRow> {
+        if !self.has_schema.get() {
+            return Vec::new();
+        }
+        self.read(self.items_named(node, ids))
+    }
 }
 
 impl LogStore for Store {

@@ -96,6 +96,27 @@ pub const FLEXIBLE_LIST_MAX: usize = 500;
 pub const FLEXIBLE_LIST_BYTES_MAX: usize = 128 * 1024;
 /// JIDs that an account names in its preferences for the archive (XEP-0441).
 pub const PREFERENCES_MAX: usize = 1_000;
+/// Nodes of one account's pubsub service (XEP-0163).
+pub const PEP_NODES_MAX: usize = 256;
+/// Items of one node.
+pub const PEP_NODE_ITEMS_MAX: usize = 2_000;
+/// Items of all nodes of an account.
+pub const PEP_ITEMS_MAX: usize = 8_000;
+/// Bytes of an item's payload: an avatar of 160 KiB, in base64.
+pub const PEP_ITEM_BYTES_MAX: usize = 224 * 1024;
+/// Bytes of all payloads of an account.
+pub const PEP_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// Bytes of the name of a node or an item, which may be a full JID.
+pub const PEP_NAME_BYTES_MAX: usize = 3 * JID_PART_BYTES_MAX + 2;
+/// Bytes of the payloads in one answer, unless the first alone has more. Less than is kept for a
+/// device that has not acked its answers.
+pub const PEP_ANSWER_BYTES_MAX: usize = 192 * 1024;
+/// Bytes of an event; a longer one goes out without its payload.
+pub const PEP_EVENT_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of the names of the nodes whose events one device wants.
+pub const CAPS_NOTIFY_BYTES_MAX: usize = 4 * 1024;
+/// Bytes of each attribute of what a client says of its capabilities (XEP-0115).
+pub const CAPS_BYTES_MAX: usize = 512;
 /// Bytes of the name that its owner gives a device.
 pub const DEVICE_NAME_BYTES_MAX: usize = 256;
 /// A device unseen for this long may make room for another (R11).

@@ -10,6 +10,7 @@
 use crate::archive::{Query, Size};
 use crate::id::{DeviceId, OriginId, StanzaSeq};
 use crate::jid::BareJid;
+use crate::relay::rows::ItemRow;
 use crate::sm::Handled;
 use crate::time::Millis;
 use serde::{Deserialize, Serialize};
@@ -112,8 +113,14 @@ pub struct SentOn {
     pub number: Handled,
 }
 
+/// Where what was published is read from (XEP-0163).
+pub trait ItemStore {
+    /// Those items of a node that are there, in any order.
+    fn items(&self, node: &str, ids: &[&str]) -> Vec<ItemRow>;
+}
+
 /// Where committed rows are read from. Reads are synchronous: a Durable Object's SQLite is.
-pub trait LogStore {
+pub trait LogStore: ItemStore {
     /// Up to `limit` rows with a place above `after`, in order.
     fn page(&self, after: StanzaSeq, limit: usize) -> Vec<LogRow>;
 
@@ -271,6 +278,12 @@ mod tests {
 
     /// A store that nobody may ask.
     struct Unreadable;
+
+    impl ItemStore for Unreadable {
+        fn items(&self, _: &str, _: &[&str]) -> Vec<ItemRow> {
+            unreachable!()
+        }
+    }
 
     impl LogStore for Unreadable {
         fn page(&self, _: StanzaSeq, _: usize) -> Vec<LogRow> {

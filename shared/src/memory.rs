@@ -9,9 +9,9 @@ use crate::client::rows::{
 };
 use crate::id::{DeviceId, OriginId, StanzaSeq};
 use crate::jid::BareJid;
-use crate::log::{LogRow, LogStore, Sending};
+use crate::log::{ItemStore, LogRow, LogStore, Sending};
 use crate::relay;
-use crate::relay::rows::{ContactRow, DeviceRow, Marks};
+use crate::relay::rows::{ContactRow, DeviceRow, ItemNote, ItemRow, Marks, NodeRow};
 use crate::time::Millis;
 use std::collections::BTreeMap;
 
@@ -30,6 +30,10 @@ pub struct MailboxStore {
     pub contacts: BTreeMap<BareJid, ContactRow>,
     /// The whole log.
     pub log: BTreeMap<StanzaSeq, LogRow>,
+    /// See [`relay::rows::Rows::nodes`].
+    pub nodes: BTreeMap<String, NodeRow>,
+    /// All items, by the names of their nodes and their own.
+    pub items: BTreeMap<(String, String), ItemRow>,
 }
 
 impl MailboxStore {
@@ -45,6 +49,13 @@ impl MailboxStore {
             Op::PutMarks(marks) => self.marks = marks,
             Op::PutContact(row) => drop(self.contacts.insert(row.jid.clone(), row)),
             Op::DeleteContact(jid) => drop(self.contacts.remove(&jid)),
+            Op::PutNode(row) => drop(self.nodes.insert(row.node.clone(), row)),
+            Op::DeleteNode(node) => {
+                self.nodes.remove(&node);
+                self.items.retain(|(of, _), _| *of != node);
+            }
+            Op::PutItem(row) => drop(self.items.insert((row.node.clone(), row.id.clone()), row)),
+            Op::DeleteItem(node, id) => drop(self.items.remove(&(node, id))),
         }
     }
 
@@ -59,7 +70,16 @@ impl MailboxStore {
             contacts: self.contacts.values().cloned().collect(),
             tail: self.log.range(from.next()..).map(|(_, row)| row.clone()).collect(),
             last: self.log.keys().next_back().copied().unwrap_or_default(),
+            nodes: self.nodes.values().cloned().collect(),
+            items: self.items.values().map(ItemNote::from).collect(),
         }
+    }
+}
+
+impl ItemStore for MailboxStore {
+    fn items(&self, node: &str, ids: &[&str]) -> Vec<ItemRow> {
+        let named = self.items.values().filter(|row| row.node == node && ids.contains(&row.id.as_str()));
+        named.cloned().collect()
     }
 }
 

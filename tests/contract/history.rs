@@ -9,7 +9,7 @@ use shared::client::rows::{MessageRow, Op as BrowserOp};
 use shared::id::StanzaSeq;
 use shared::limits::Limits;
 use shared::log::{Direction, LogRow, Sending};
-use shared::relay::rows::{Marks, Op as MailboxOp};
+use shared::relay::rows::{ItemNote, ItemRow, Marks, Op as MailboxOp};
 
 /// Everything ever committed to a mailbox.
 #[derive(Default)]
@@ -50,6 +50,25 @@ impl MailboxHistory {
         rows.sort_by_key(|row| row.seq);
         rows
     }
+
+    /// An item stands if nothing took it away since: neither its own end nor its node's.
+    fn items(&self) -> Vec<ItemRow> {
+        let mut items: Vec<ItemRow> = Vec::new();
+        for (place, op) in self.0.iter().enumerate() {
+            let MailboxOp::PutItem(row) = op else { continue };
+            let is_over = self.0[place + 1..].iter().any(|later| match later {
+                MailboxOp::PutItem(other) => (&other.node, &other.id) == (&row.node, &row.id),
+                MailboxOp::DeleteItem(node, id) => (node, id) == (&row.node, &row.id),
+                MailboxOp::DeleteNode(node) => *node == row.node,
+                _ => false,
+            });
+            if !is_over {
+                items.push(row.clone());
+            }
+        }
+        items.sort_by(|a, b| (&a.node, &a.id).cmp(&(&b.node, &b.id)));
+        items
+    }
 }
 
 impl Keeps for MailboxHistory {
@@ -84,6 +103,12 @@ impl Keeps for MailboxHistory {
             MailboxOp::DeleteContact(jid) => Some((jid.clone(), None)),
             _ => None,
         });
+        let nodes = standing(&self.0, |op| match op {
+            MailboxOp::PutNode(row) => Some((row.node.clone(), Some(row.clone()))),
+            MailboxOp::DeleteNode(node) => Some((node.clone(), None)),
+            _ => None,
+        });
+        let items: Vec<ItemNote> = self.items().iter().map(ItemNote::from).collect();
         let log = self.log();
         let last = log.last().map_or(0, |row| row.seq.0);
         let is_in_tail = |row: &LogRow| row.seq > marks.checkpoint || row.seq > marks.transferred;
@@ -91,6 +116,7 @@ impl Keeps for MailboxHistory {
         json!({
             "account": value(&account), "marks": value(&marks), "devices": value(&devices),
             "peers": value(&peers), "contacts": value(&contacts), "tail": value(&tail), "last": last,
+            "nodes": value(&nodes), "items": value(&items),
         })
     }
 
@@ -119,6 +145,11 @@ impl Keeps for MailboxHistory {
                 let mut here: Vec<_> = places.iter().filter(here).collect();
                 here.sort();
                 value(&here)
+            }
+            mailbox::Ask::Items(node, ids) => {
+                let mut items = self.items();
+                items.retain(|row| row.node == *node && ids.contains(&row.id));
+                value(&items)
             }
             mailbox::Ask::Sources(since, limit) => {
                 log.retain(|row| row.at >= *since && row.source.is_some());

@@ -22,7 +22,7 @@ const appended = (seq, stanza) => ({
     seq, stanza, at: 1, direction: "In", peer: "bob@localhost", peer_seq: seq, source: null, sent: [], transferred: 0, archived: true,
   },
 });
-const device = (cursor) => ({ device: "phone", cursor, stream: null, last_seen: 1, name: null, named: true });
+const device = (cursor) => ({ device: "phone", cursor, stream: null, last_seen: 1, name: null, named: true, caps: null });
 const marks = (batch) => ({ checkpoint: ROWS_PER_BATCH * batch, transferred: ROWS_PER_BATCH * batch, streams: batch });
 
 /** Batch `number` from 1: rows in every table, of which the log's are large. */
@@ -41,6 +41,8 @@ const after_ = (number) => ({
   peers: number ? [["bob@localhost", number]] : [],
   tail: [],
   last: number * ROWS_PER_BATCH,
+  nodes: [],
+  items: [],
 });
 
 describe("a mailbox's store under faults", () => {

@@ -2,7 +2,7 @@
 
 use crate::draw::{Dice, EXACT_MAX, JIDS, ODD_TEXTS, jid, long};
 use crate::mailbox_rows::{
-    account_row, device_row, drawn_op, keys, log_row, marks, sent_on, source, stream_row,
+    account_row, device_row, drawn_items, drawn_op, keys, log_row, marks, sent_on, source, stream_row,
 };
 use crate::script::{Keeps, Script, value};
 use serde::Serialize;
@@ -11,9 +11,9 @@ use shared::archive::Query;
 use shared::id::{DeviceId, StanzaSeq};
 use shared::jid::BareJid;
 use shared::limits::FRAME_BYTES_MAX;
-use shared::log::{Direction, LogRow, LogStore, SentOn, Source};
+use shared::log::{Direction, ItemStore, LogRow, LogStore, SentOn, Source};
 use shared::memory::MailboxStore;
-use shared::relay::rows::{AccountRow, DeviceRow, Marks, Op, ResultRow, StreamRow};
+use shared::relay::rows::{AccountRow, CapsRow, DeviceRow, Marks, Op, ResultRow, StreamRow};
 use shared::sasl::ServerKeys;
 use shared::sm::Handled;
 use shared::time::Millis;
@@ -32,6 +32,8 @@ pub enum Ask {
     Received(BareJid, Vec<StanzaSeq>),
     /// [`LogStore::sources`], newest first.
     Sources(Millis, usize),
+    /// [`ItemStore::items`], in the order of their names.
+    Items(String, Vec<String>),
 }
 
 impl Keeps for MailboxStore {
@@ -53,6 +55,10 @@ impl Keeps for MailboxStore {
             Ask::Size(query) => value(&self.size(query)),
             Ask::Received(peer, places) => value(&self.received(peer, places)),
             Ask::Sources(since, limit) => value(&self.sources(*since, *limit)),
+            Ask::Items(node, ids) => {
+                let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+                value(&self.items(node, &ids))
+            }
         }
     }
 }
@@ -65,11 +71,10 @@ const LONG_LOG: u64 = 2_300;
 /// Above every place in a log: clients count their own places from 2^51 up.
 const PLACE_MAX: u64 = 1 << 52;
 
-trait Mailbox: Keeps<Op = Op, Ask = Ask> {}
+pub trait Mailbox: Keeps<Op = Op, Ask = Ask> {}
 impl<S: Keeps<Op = Op, Ask = Ask>> Mailbox for S {}
 
 /// The whole contract of a mailbox's store.
-#[expect(private_bounds, reason = "a name for a long bound")]
 pub fn scripts<S: Mailbox>(seed: u64) -> Vec<Script<S>> {
     let mut scripts = vec![
         never_written(),
@@ -88,6 +93,8 @@ pub fn scripts<S: Mailbox>(seed: u64) -> Vec<Script<S>> {
         sources(),
         long_log(),
         many_of_each(),
+        crate::items::published(),
+        crate::items::many(),
     ];
     scripts.extend((0..DRAWN).map(|number| drawn(seed, number)));
     scripts
@@ -126,9 +133,12 @@ fn every_field<S: Mailbox>() -> Script<S> {
         ..stream_row(1)
     };
     let bare = StreamRow { sm_id_hash: String::new(), ..stream_row(2) };
+    let caps = |notify| CapsRow { node: "client".into(), ver: "v=".into(), hash: "sha-1".into(), notify };
+    let asked = Some(caps(None));
+    let told = Some(caps(Some(vec!["node".into(), "other".into()])));
     let devices = [
-        DeviceRow { stream: Some(full), ..device_row("full") },
-        DeviceRow { stream: Some(bare), named: false, ..device_row("bare") },
+        DeviceRow { stream: Some(full), caps: told, ..device_row("full") },
+        DeviceRow { stream: Some(bare), named: false, caps: asked, ..device_row("bare") },
         device_row("without a stream"),
     ];
     let mut ops = vec![Op::PutAccount(account_row(1)), Op::PutMarks(Marks { streams: 9, ..marks(0, 0) })];
@@ -427,7 +437,8 @@ fn drawn<S: Mailbox>(seed: u64, number: u64) -> Script<S> {
     let mut script = Script::named(format!("drawn batches, {seed}.{number}"));
     let mut last = 0;
     for _ in 0..DRAWN_STEPS {
-        match dice.below(10) {
+        match dice.below(11) {
+            10 => drop(script.ask(drawn_items(&mut dice))),
             0 => drop(script.reopen()),
             1 => drop(script.ask(Ask::Page(StanzaSeq(dice.upto(last + 1)), dice.below(12)))),
             2 => drop(script.ask(Ask::Sources(dice.millis(), dice.below(6)))),

@@ -1,10 +1,12 @@
 //! Rows of a mailbox: plain ones to build cases on, and drawn ones.
 
 use crate::draw::{Dice, jid};
+use crate::mailbox::Ask;
 use shared::id::{DeviceId, OriginId, StanzaSeq};
 use shared::log::{Direction, LogRow, SentOn, Source};
 use shared::relay::rows::{
-    AccountRow, AgentRow, ContactRow, DeviceRow, Marks, News, Op, ResultRow, StreamRow, TokenRow,
+    Access, AccountRow, AgentRow, CapsRow, ContactRow, DeviceRow, ItemRow, Marks, News, NodeRow, Op,
+    ResultRow, StreamRow, TokenRow,
 };
 use shared::relay::{Flexible, Taken};
 use shared::sasl::ServerKeys;
@@ -14,7 +16,9 @@ use shared::time::Millis;
 
 pub fn drawn_op(dice: &mut Dice, last: &mut u64) -> Op {
     let device = |dice: &mut Dice| DeviceId(dice.pick(&["phone", "tablet", "laptop 💻"]).to_owned());
-    match dice.below(14) {
+    let node = |dice: &mut Dice| dice.pick(&NODES).to_owned();
+    let name = |dice: &mut Dice| dice.pick(&ITEMS).to_owned();
+    match dice.below(20) {
         0..5 => {
             *last += 1;
             Op::Append(drawn_log_row(dice, *last))
@@ -32,6 +36,12 @@ pub fn drawn_op(dice: &mut Dice, last: &mut u64) -> Op {
                 named: dice.flag(),
                 taken: drawn_taken(dice),
                 agent: dice.maybe(drawn_agent),
+                caps: dice.maybe(|dice| CapsRow {
+                    node: dice.text(),
+                    ver: dice.text(),
+                    hash: dice.text(),
+                    notify: dice.maybe(|dice| dice.some(3, Dice::text)),
+                }),
             })
         }
         8 => Op::DeleteDevice(device(dice)),
@@ -39,6 +49,20 @@ pub fn drawn_op(dice: &mut Dice, last: &mut u64) -> Op {
         10 => Op::PutPeer(dice.jid(), dice.seq()),
         11 => Op::PutContact(drawn_contact(dice)),
         12 => Op::DeleteContact(dice.jid()),
+        13 => Op::PutNode(NodeRow {
+            access: dice.pick(&[Access::Open, Access::Presence, Access::Whitelist]),
+            persist: dice.flag(),
+            items_max: dice.maybe(Dice::number),
+            send_last: dice.flag(),
+            notify_retract: dice.flag(),
+            node: node(dice),
+        }),
+        14 => Op::DeleteNode(node(dice)),
+        15..18 => {
+            let (order, at, payload) = (dice.number(), dice.millis(), dice.text());
+            Op::PutItem(ItemRow { node: node(dice), id: name(dice), order, at, payload })
+        }
+        18 => Op::DeleteItem(node(dice), name(dice)),
         _ => {
             let (checkpoint, transferred) =
                 (StanzaSeq(dice.upto(*last + 1)), StanzaSeq(dice.upto(*last + 1)));
@@ -46,6 +70,10 @@ pub fn drawn_op(dice: &mut Dice, last: &mut u64) -> Op {
             Op::PutMarks(Marks { checkpoint, transferred, streams, roster, news })
         }
     }
+}
+
+pub fn drawn_items(dice: &mut Dice) -> Ask {
+    Ask::Items(dice.pick(&NODES).to_owned(), dice.some(4, |dice| dice.pick(&ITEMS).to_owned()))
 }
 
 fn drawn_log_row(dice: &mut Dice, seq: u64) -> LogRow {
@@ -141,6 +169,36 @@ fn drawn_agent(dice: &mut Dice) -> AgentRow {
     }
 }
 
+/// Names of nodes and items that are drawn.
+const NODES: [&str; 3] = ["urn:xmpp:avatar:data", "node", "Node"];
+/// See [`NODES`].
+const ITEMS: [&str; 4] = ["bob@localhost", "current", "", "回执"];
+
+pub fn node_row(node: &str) -> NodeRow {
+    NodeRow {
+        node: node.into(),
+        access: Access::Presence,
+        persist: true,
+        items_max: Some(1),
+        send_last: true,
+        notify_retract: false,
+    }
+}
+
+pub fn item_row(node: &str, id: &str, order: u64) -> ItemRow {
+    ItemRow {
+        node: node.into(),
+        id: id.into(),
+        order,
+        at: Millis(order),
+        payload: format!("<p>{order}é</p>"),
+    }
+}
+
+pub fn item(node: &str, id: &str, order: u64) -> Op {
+    Op::PutItem(item_row(node, id, order))
+}
+
 pub fn log_row(seq: u64) -> LogRow {
     LogRow {
         seq: StanzaSeq(seq),
@@ -183,6 +241,7 @@ pub fn device_row(name: &str) -> DeviceRow {
         named: true,
         taken: Default::default(),
         agent: None,
+        caps: None,
     }
 }
 

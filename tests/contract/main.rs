@@ -17,6 +17,7 @@ mod browser_rows;
 mod draw;
 #[cfg(test)]
 mod history;
+mod items;
 mod mailbox;
 mod mailbox_rows;
 mod script;

@@ -25,7 +25,7 @@ export const written = (value) =>
 export const scriptsOf = (kind) => parsed(readFileSync(join(CONTRACT_DIR, `${kind}.json`), "utf8"));
 
 // Rows of these lists have no order of their own. (Log, recent keys and pages have one.)
-const UNORDERED = new Set(["devices", "peers", "outbox", "owed", "conversations", "awaiting"]);
+const UNORDERED = new Set(["devices", "peers", "nodes", "items", "outbox", "owed", "conversations", "awaiting"]);
 
 /** Rows in an order that any two equal sets of them share. */
 const sorted = (list) => list.map((row) => [written(row), row]).sort(([a], [b]) => (a < b ? -1 : 1)).map(([, row]) => row);

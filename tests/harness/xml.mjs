@@ -29,6 +29,10 @@ export const NS = {
   ping: "urn:xmpp:ping",
   roster: "jabber:iq:roster",
   blocking: "urn:xmpp:blocking",
+  caps: "http://jabber.org/protocol/caps",
+  pubsub: "http://jabber.org/protocol/pubsub",
+  pubsubEvent: "http://jabber.org/protocol/pubsub#event",
+  displayed: "urn:xmpp:mds:displayed:0",
 };
 
 /** { name, ns, attrs, children, text, xml } */

@@ -97,6 +97,7 @@ pub fn old_stream(jid: &BareJid, device: &DeviceId, count: u32, now: Millis) -> 
         named: true,
         taken: Default::default(),
         agent: None,
+        caps: None,
     };
     (session, row)
 }

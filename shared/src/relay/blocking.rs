@@ -4,7 +4,7 @@
 //! `service-unavailable`, as if there were no such account. What was accepted before stays.
 
 use super::rows::Op;
-use super::{RelayEngine, TransferItem};
+use super::{LogStore, RelayEngine, TransferItem};
 use crate::id::DeviceId;
 use crate::jid::{BareJid, Jid};
 use crate::limits::{BLOCKED_MAX, FRAME_BYTES_MAX};
@@ -19,6 +19,7 @@ impl RelayEngine {
         id: &DeviceId,
         iq: &Element,
         request: &Element,
+        log: &dyn LogStore,
     ) -> Result<(), StanzaError> {
         match (iq.attr("type"), request.name.as_str()) {
             (Some("get"), "blocklist") => {
@@ -38,7 +39,7 @@ impl RelayEngine {
                 let before = self.seen_by();
                 self.unblock(&items(request)?);
                 let unblocked: Vec<BareJid> = self.seen_by().difference(&before).cloned().collect();
-                unblocked.iter().for_each(|jid| self.show_to(jid));
+                unblocked.iter().for_each(|jid| self.show_to(jid, log));
             }
             _ => return Err(StanzaError::FEATURE_NOT_IMPLEMENTED),
         }

@@ -157,7 +157,7 @@ impl RelayEngine {
             let shown = stream.and_then(|stream| stream.flexible.shown);
             self.told(id, shown.unwrap_or(self.list_upto(id)));
         } else {
-            let (items, upto) = self.items(id, log);
+            let (items, upto) = self.list_items(id, log);
             items.into_iter().for_each(|item| answer.push(item));
             self.told(id, upto);
         }
@@ -198,7 +198,7 @@ impl RelayEngine {
                 Ok(())
             }
             (Some("set"), "offline", "purge") => {
-                self.purge(id, newest);
+                self.purge_list(id, newest);
                 self.send_stanza(id, &stanza::iq_result(iq, None), true);
                 Ok(())
             }
@@ -232,7 +232,7 @@ impl RelayEngine {
     }
 
     /// The items of the list, and the place up to which they are all.
-    fn items(&self, id: &DeviceId, log: &dyn LogStore) -> (Vec<Element>, StanzaSeq) {
+    fn list_items(&self, id: &DeviceId, log: &dyn LogStore) -> (Vec<Element>, StanzaSeq) {
         let (mut items, mut bytes, mut upto) = (Vec::new(), 0usize, StanzaSeq(0));
         for waiting in self.list(id, log) {
             let item = Element::new(ns::DISCO_ITEMS, "item")
@@ -356,7 +356,7 @@ impl RelayEngine {
         Ok(())
     }
 
-    fn purge(&mut self, id: &DeviceId, newest: StanzaSeq) {
+    fn purge_list(&mut self, id: &DeviceId, newest: StanzaSeq) {
         let Some(stream) = self.stream_mut(id) else { return };
         let upto = stream.flexible.shown.take().unwrap_or(newest);
         stream.flexible.asked = true;

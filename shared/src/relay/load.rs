@@ -2,6 +2,7 @@
 
 use super::api::Counters;
 use super::link::Link;
+use super::pep::Pep;
 use super::presence;
 use super::rows::{DeviceRow, Rows, StreamRow};
 use super::stream::{Device, Sent, Stream};
@@ -41,6 +42,7 @@ impl RelayEngine {
             marks: rows.marks,
             rates: Default::default(),
             backlog: None,
+            pep: Pep::load(rows.nodes, rows.items),
             poisoned: false,
             config,
         };
@@ -80,8 +82,8 @@ impl RelayEngine {
             self.marks.streams = self.marks.streams.max(stream.no);
             self.gate.load_count(stream.no, stream.handled);
         }
-        let DeviceRow { device, cursor, taken, last_seen, name, named, agent, .. } = row;
-        self.devices.insert(device, Device { cursor, taken, last_seen, name, named, agent, stream });
+        let DeviceRow { device, cursor, taken, last_seen, name, named, agent, caps, .. } = row;
+        self.devices.insert(device, Device { cursor, taken, last_seen, name, named, agent, caps, stream });
     }
 
     /// A connection that was there before: its counters may be ahead of their rows.

@@ -91,6 +91,7 @@ impl RelayEngine {
         if self.is_blocked(&to) {
             return self.refuse_blocked(id, &message);
         }
+        self.displayed_assist(&to, &mut message, log);
         delivery::strip_forgeries(&mut message, self.config.account.domain());
         let accept = message.child(ns::ACCEPTED, "accept").is_some();
         message.remove_children(|child| child.ns == ns::ACCEPTED);
@@ -224,7 +225,7 @@ impl RelayEngine {
             blocked |= unwanted && refused.contains(&item.seq);
             let is_new = item.seq > had && !waits;
             if item.seq == StanzaSeq(0) {
-                self.passed_in(from, item);
+                self.passed_in(from, item, log);
             } else if is_new && (full || unwanted) || full && bad::is(Bug::FullForgets) {
                 blocked |= unwanted;
                 self.peers.insert(from.clone(), item.seq.max(had));

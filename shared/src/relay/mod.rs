@@ -28,6 +28,7 @@
 //! | `request`, `blocking`, `devices` | IQs; who is not heard; which devices there are |
 //! | `archive`, `preferences` | the log by pages; what it shows |
 //! | `offline`, `flexible` | what waits for a device, in pages; the same as a list |
+//! | `pep` | what the account publishes |
 //! | `rates`, `csi` | who says too much; what waits while nobody looks |
 
 mod acks;
@@ -47,6 +48,7 @@ mod mailbox;
 mod multicast;
 mod offline;
 mod passing;
+mod pep;
 mod preferences;
 mod presence;
 mod rates;
@@ -79,6 +81,7 @@ use crate::time::Millis;
 use crate::wire::error::StreamCondition;
 use crate::wire::{Element, ns};
 use link::Link;
+use pep::Pep;
 use rates::{Backlog, Rates};
 use rows::{AccountRow, ContactRow, Marks, Op};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -107,6 +110,7 @@ pub struct RelayEngine {
     marks: Marks,
     rates: Rates,
     backlog: Option<Backlog>,
+    pep: Pep,
     poisoned: bool,
 }
 
@@ -161,6 +165,7 @@ impl RelayEngine {
         match self.gate.poll() {
             Some(Released::Commit(no, ops)) => {
                 self.in_flight_upto = self.head.last();
+                self.pep.in_flight();
                 Output::Commit(no, ops)
             }
             Some(Released::Effect(effect)) => self.released(effect),
@@ -204,6 +209,7 @@ impl RelayEngine {
     fn committed(&mut self, no: BatchNo) {
         if self.gate.committed(no) {
             self.head.committed(self.in_flight_upto);
+            self.pep.committed();
         }
     }
 

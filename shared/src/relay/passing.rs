@@ -2,13 +2,13 @@
 //! (RFC 6120 §10.5, RFC 6121 §8). It goes between mailboxes as messages do (`transfer`).
 
 use super::subscription::Change;
-use super::{RelayEngine, TransferItem};
+use super::{LogStore, RelayEngine, TransferItem};
 use crate::id::DeviceId;
 use crate::jid::{BareJid, Jid};
 use crate::limits::FRAME_BYTES_MAX;
 use crate::wire::error::StanzaError;
 use crate::wire::stanza::{self, Kind};
-use crate::wire::{Element, ns, read_frame};
+use crate::wire::{Element, read_frame};
 
 impl RelayEngine {
     /// An IQ of one of the account's devices for somebody else.
@@ -38,7 +38,7 @@ impl RelayEngine {
     }
 
     /// Another mailbox hands over what is not stored.
-    pub(super) fn passed_in(&mut self, from: &BareJid, item: &TransferItem) {
+    pub(super) fn passed_in(&mut self, from: &BareJid, item: &TransferItem, log: &dyn LogStore) {
         let Ok(element) = read_frame(&item.stanza, 2 * FRAME_BYTES_MAX) else { return };
         let address = |name| stanza::address(&element, name).ok().flatten();
         let sender = address("from").unwrap_or_else(|| from.clone().into());
@@ -49,10 +49,10 @@ impl RelayEngine {
             // XEP-0191 §3.3: nothing else is answered.
             _ if blocked => {}
             Some(Kind::Iq) if to.resource.is_some() => self.iq_to_device(&element, &to),
-            Some(Kind::Iq) => self.iq_in(&element, &sender),
+            Some(Kind::Iq) => self.iq_in(&element, &sender, log),
             Some(Kind::Presence) => match element.attr("type").and_then(Change::named) {
-                Some(change) => self.subscription_in(from, &element, change, item.news),
-                None => self.presence_in(&element, &sender, &to),
+                Some(change) => self.subscription_in(from, &element, change, item.news, log),
+                None => self.presence_in(&element, &sender, &to, log),
             },
             Some(Kind::Message) => self.ephemeral_in(&element),
             None => {}
@@ -76,35 +76,15 @@ impl RelayEngine {
     }
 
     /// A request to the account, which its server answers (RFC 6121 §8.5.2.1.3).
-    fn iq_in(&mut self, iq: &Element, from: &Jid) {
+    fn iq_in(&mut self, iq: &Element, from: &Jid, log: &dyn LogStore) {
         let mut children = iq.children();
         let reply = match (iq.attr("type"), iq.attr("id"), children.next(), children.next()) {
-            (Some("result" | "error"), ..) => return,
-            (Some("get" | "set"), Some(_), Some(child), None) => self.asked_by(from, iq, child),
-            _ => Err(StanzaError::BAD_REQUEST),
-        };
-        let reply = match reply {
-            Ok(child) => Some(stanza::iq_result(iq, Some(child))),
-            Err(error) => stanza::error_reply(iq, error),
+            (Some("result" | "error"), ..) => None,
+            (Some("get" | "set"), Some(_), Some(_), None) => self.pep_asked(from, iq, log),
+            _ => stanza::error_reply(iq, StanzaError::BAD_REQUEST),
         };
         if let Some(reply) = reply {
             self.answer_to(from, &reply.with_attr("from", self.config.account.as_str()));
-        }
-    }
-
-    /// What somebody else may know of the account: nothing, unless they see its presence
-    /// (XEP-0030 §8).
-    fn asked_by(&mut self, from: &Jid, iq: &Element, request: &Element) -> Result<Element, StanzaError> {
-        let sees = self.sees_presence(&from.bare);
-        let get = iq.attr("type") == Some("get");
-        match (request.ns.as_str(), request.name.as_str()) {
-            (ns::DISCO_INFO, "query") if get && sees && request.attr("node").is_none() => {
-                Ok(super::request::disco_of_account_for_others())
-            }
-            (ns::DISCO_ITEMS, "query") if get && sees && request.attr("node").is_none() => {
-                Ok(Element::new(ns::DISCO_ITEMS, "query"))
-            }
-            _ => Err(StanzaError::SERVICE_UNAVAILABLE),
         }
     }
 
@@ -139,7 +119,9 @@ impl RelayEngine {
             None => self.listening(),
         };
         for id in readers {
-            self.send_stanza(&id, message, false);
+            if self.wants_event(&id, message) {
+                self.send_stanza(&id, message, false);
+            }
         }
     }
 

@@ -34,12 +34,14 @@ impl RelayEngine {
         }
         match (kind, to) {
             (None | Some("unavailable"), None) => self.own_presence(id, presence, log),
-            (None | Some("unavailable" | "error"), Some(to)) => self.directed_presence(id, presence, &to),
+            (None | Some("unavailable" | "error"), Some(to)) => {
+                self.directed_presence(id, presence, &to, log)
+            }
             (Some("error"), None) => {}
             // RFC 6121 §4.3: the servers' to send.
             (Some("probe"), _) => self.refuse(id, presence, StanzaError::SERVICE_UNAVAILABLE),
             (Some(kind), to) => match Change::named(kind) {
-                Some(change) => self.subscription_out(id, presence, change, to),
+                Some(change) => self.subscription_out(id, presence, change, to, log),
                 None => self.refuse(id, presence, StanzaError::BAD_REQUEST),
             },
         }
@@ -76,17 +78,18 @@ impl RelayEngine {
         }
         if available {
             self.flush(id, log);
+            self.caps_said(id, presence, first, log);
         }
     }
 
     /// RFC 6121 §4.6: to somebody who need not be a contact, and who is told when it ends.
-    fn directed_presence(&mut self, id: &DeviceId, presence: &Element, to: &Jid) {
+    fn directed_presence(&mut self, id: &DeviceId, presence: &Element, to: &Jid, log: &dyn LogStore) {
         if to.bare.domain() != self.config.account.domain() {
             return self.refuse(id, presence, StanzaError::REMOTE_SERVER_NOT_FOUND);
         }
         if to.bare == self.config.account {
             let from = self.config.account.with_resource(id.as_str());
-            return self.presence_in(presence, &from, to);
+            return self.presence_in(presence, &from, to, log);
         }
         if to.bare.local().is_none() {
             return;
@@ -112,9 +115,9 @@ impl RelayEngine {
     }
 
     /// Presence from another account, or from another device for one of this account's.
-    pub(super) fn presence_in(&mut self, presence: &Element, from: &Jid, to: &Jid) {
+    pub(super) fn presence_in(&mut self, presence: &Element, from: &Jid, to: &Jid, log: &dyn LogStore) {
         if presence.attr("type") == Some("probe") {
-            return self.probed(from);
+            return self.probed(from, log);
         }
         let one = to.resource.as_ref().map(|resource| DeviceId(resource.clone()));
         let readers = match one {
@@ -168,7 +171,7 @@ impl RelayEngine {
     }
 
     /// RFC 6121 §4.3.2: who may know is told who is there.
-    fn probed(&mut self, from: &Jid) {
+    fn probed(&mut self, from: &Jid, log: &dyn LogStore) {
         if !self.sees_presence(&from.bare) {
             return self.never_subscribed(&from.bare);
         }
@@ -181,6 +184,7 @@ impl RelayEngine {
         for presence in there {
             self.transfers.push_presence(&from.bare, presence.with_attr("to", to.as_str()).to_frame());
         }
+        self.send_last_items(from, log);
     }
 
     /// RFC 6121 §4.3.1: who of those whose presence the account sees is there?
@@ -227,10 +231,11 @@ impl RelayEngine {
     }
 
     /// Who is there of this account, for somebody who may know it from now on.
-    pub(super) fn show_to(&mut self, jid: &BareJid) {
+    pub(super) fn show_to(&mut self, jid: &BareJid, log: &dyn LogStore) {
         for presence in self.available().into_iter().filter_map(|(_, presence)| presence) {
             self.tell_contact(jid, &presence);
         }
+        self.send_last_items(&jid.clone().into(), log);
     }
 
     /// For somebody who may not know it any more, nobody is there.

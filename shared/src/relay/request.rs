@@ -45,7 +45,7 @@ impl RelayEngine {
             return self.iq_out(id, iq, &to);
         }
         if matches!(kind, "result" | "error") {
-            return;
+            return self.caps_answered(id, iq, log);
         }
         let mut children = iq.children();
         let reply = match (kind, iq.attr("id"), children.next(), children.next()) {
@@ -82,8 +82,9 @@ impl RelayEngine {
             }
             ns::OFFLINE => allowed.and_then(|()| self.offline(id, iq, request, log)),
             ns::DEVICES => allowed.and_then(|()| self.devices(id, iq, request)),
-            ns::BLOCKING => allowed.and_then(|()| self.blocking(id, iq, request)),
+            ns::BLOCKING => allowed.and_then(|()| self.blocking(id, iq, request, log)),
             ns::ROSTER => allowed.and_then(|()| self.roster(id, iq, request)),
+            ns::PUBSUB | ns::PUBSUB_OWNER | ns::VCARD => allowed.map(|()| self.pep(id, iq, request, log)),
             _ => return None,
         })
     }
@@ -127,15 +128,22 @@ impl RelayEngine {
         if domain != account.domain() {
             return Err(StanzaError::REMOTE_SERVER_NOT_FOUND);
         }
+        if kind == "get" && to.is_some() && own && child.name == "query" {
+            match child.ns.as_str() {
+                ns::DISCO_INFO if child.attr("node").is_none() => {
+                    let info = disco_info("account", "registered", ACCOUNT_FEATURES);
+                    return Ok(Some(super::pep::announced(info)));
+                }
+                ns::DISCO_INFO | ns::DISCO_ITEMS => return self.pep_disco(&account, child).map(Some),
+                _ => {}
+            }
+        }
         let node = child.attr("node");
         match (kind, child.ns.as_str(), child.name.as_str()) {
             // XEP-0199 §4
             ("get", ns::PING, "ping") if server || own => Ok(None),
             ("get", ns::DISCO_INFO | ns::DISCO_ITEMS, "query") if node.is_some() && (server || own) => {
                 Err(StanzaError::ITEM_NOT_FOUND)
-            }
-            ("get", ns::DISCO_INFO, "query") if to.is_some() && own => {
-                Ok(Some(disco_info("account", "registered", ACCOUNT_FEATURES)))
             }
             ("get", ns::DISCO_INFO, "query") if server => {
                 Ok(Some(disco_info("server", "im", SERVER_FEATURES)))
@@ -156,11 +164,6 @@ impl RelayEngine {
             _ => Err(StanzaError::SERVICE_UNAVAILABLE),
         }
     }
-}
-
-/// What somebody else is told of an account.
-pub(super) fn disco_of_account_for_others() -> Element {
-    disco_info("account", "registered", &[ns::DISCO_INFO, ns::DISCO_ITEMS])
 }
 
 fn disco_info(category: &str, kind: &str, features: &[&str]) -> Element {

@@ -51,6 +51,9 @@ pub struct DeviceRow {
     /// The user agent it is (XEP-0388), if it has said so.
     #[serde(default)]
     pub agent: Option<AgentRow>,
+    /// What its client said it can do, when it was last there.
+    #[serde(default)]
+    pub caps: Option<CapsRow>,
 }
 
 /// A user agent, by which a device is known whatever resource it asks for.
@@ -194,6 +197,85 @@ pub struct ResultRow {
     pub offline: bool,
 }
 
+/// What a client can do (XEP-0115), as far as the account's pubsub service must know it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct CapsRow {
+    /// Which client it is.
+    pub node: String,
+    /// The digest of all that it can do.
+    pub ver: String,
+    /// How the digest was made; empty if it was not said.
+    pub hash: String,
+    /// The nodes whose events it wants; `None` while it has not answered.
+    pub notify: Option<Vec<String>>,
+}
+
+/// Who may see a node of the account's pubsub service (XEP-0060 §4.5).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Access {
+    /// Whoever sees the account's presence.
+    Presence,
+    /// Everybody.
+    Open,
+    /// Only the account itself.
+    Whitelist,
+}
+
+/// A node of the account's pubsub service (XEP-0163), without its items.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct NodeRow {
+    /// Its name.
+    pub node: String,
+    /// Who may see it.
+    pub access: Access,
+    /// Items are kept; otherwise they are only told.
+    pub persist: bool,
+    /// Items it keeps at most; `None` for as many as any node may have.
+    pub items_max: Option<u64>,
+    /// Its newest item is told to whoever comes.
+    pub send_last: bool,
+    /// It is told when an item is taken back.
+    pub notify_retract: bool,
+}
+
+/// An item of a node.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ItemRow {
+    /// The node's name.
+    pub node: String,
+    /// Its name in the node.
+    pub id: String,
+    /// Its place among all items of the account: the newest has the highest.
+    pub order: u64,
+    /// When it was published.
+    pub at: Millis,
+    /// What was published.
+    pub payload: String,
+}
+
+/// An item as a load knows it: payloads stay where they are until somebody asks.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ItemNote {
+    /// See [`ItemRow::node`].
+    pub node: String,
+    /// See [`ItemRow::id`].
+    pub id: String,
+    /// See [`ItemRow::order`].
+    pub order: u64,
+    /// See [`ItemRow::at`].
+    pub at: Millis,
+    /// Bytes of its payload.
+    pub bytes: u64,
+}
+
+impl From<&ItemRow> for ItemNote {
+    fn from(row: &ItemRow) -> Self {
+        let ItemRow { node, id, order, at, payload } = row;
+        let bytes = payload.len() as u64;
+        Self { node: node.clone(), id: id.clone(), order: *order, at: *at, bytes }
+    }
+}
+
 /// What a load need not fold from the log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Marks {
@@ -230,6 +312,14 @@ pub enum Op {
     PutContact(ContactRow),
     /// Table `contact`.
     DeleteContact(BareJid),
+    /// Table `pep_node`.
+    PutNode(NodeRow),
+    /// Tables `pep_node` and `pep_item`: the node of this name, and all its items.
+    DeleteNode(String),
+    /// Table `pep_item`.
+    PutItem(ItemRow),
+    /// Table `pep_item`: of the node of this name, the item of this name.
+    DeleteItem(String, String),
 }
 
 /// Everything an engine needs to start.
@@ -250,4 +340,10 @@ pub struct Rows {
     pub tail: Vec<LogRow>,
     /// The newest row's place.
     pub last: StanzaSeq,
+    /// Table `pep_node`.
+    #[serde(default)]
+    pub nodes: Vec<NodeRow>,
+    /// Table `pep_item`.
+    #[serde(default)]
+    pub items: Vec<ItemNote>,
 }

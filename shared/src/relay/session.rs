@@ -82,9 +82,10 @@ impl RelayEngine {
         self.make_room()?;
         // What another device has confirmed is not offline mail for a new one (XEP-0160 §3).
         let cursor = self.devices.values().map(|device| device.cursor).max().unwrap_or_default();
-        let (last_seen, name, agent, stream) = (self.now, None, None, None);
+        let (last_seen, name, agent, caps, stream) = (self.now, None, None, None, None);
         let taken = Taken::default();
-        self.devices.insert(id.clone(), Device { cursor, taken, last_seen, name, named, agent, stream });
+        self.devices
+            .insert(id.clone(), Device { cursor, taken, last_seen, name, named, agent, caps, stream });
         Ok(())
     }
 

@@ -6,7 +6,7 @@
 //! written before the frames leave.
 
 use super::archive;
-use super::rows::{AgentRow, DeviceRow, Op, ResultRow, StreamRow};
+use super::rows::{AgentRow, CapsRow, DeviceRow, Op, ResultRow, StreamRow};
 use super::{Counters, Csi, Effect, Flexible, LogStore, RelayEngine, Taken};
 use crate::bad::{self, Bug};
 use crate::delivery::{self, Reader};
@@ -28,6 +28,7 @@ pub(super) struct Device {
     pub(super) name: Option<String>,
     pub(super) named: bool,
     pub(super) agent: Option<AgentRow>,
+    pub(super) caps: Option<CapsRow>,
     pub(super) stream: Option<Stream>,
 }
 
@@ -249,6 +250,7 @@ impl RelayEngine {
             name: device.name.clone(),
             named: device.named,
             agent: device.agent.clone(),
+            caps: device.caps.clone(),
         };
         self.gate.write(Op::PutDevice(row));
     }

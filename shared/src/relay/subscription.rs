@@ -4,8 +4,8 @@
 //! row until the other side is known to have it, and that side takes each number once. Of changes
 //! that wait, only the newest of its kind is of any use.
 
-use super::RelayEngine;
 use super::rows::{ContactRow, News, Op};
+use super::{LogStore, RelayEngine};
 use crate::id::DeviceId;
 use crate::jid::{BareJid, Jid};
 use crate::limits::{FRAME_BYTES_MAX, ROSTER_REQUESTS_MAX};
@@ -57,6 +57,7 @@ impl RelayEngine {
         presence: &Element,
         change: Change,
         to: Option<Jid>,
+        log: &dyn LogStore,
     ) {
         let jid = match to.map(|to| to.bare) {
             None => return self.refuse(id, presence, StanzaError::BAD_REQUEST),
@@ -116,14 +117,21 @@ impl RelayEngine {
             self.push_contact(&jid);
         }
         match (was_seen, seen) {
-            (false, true) => self.show_to(&jid),
+            (false, true) => self.show_to(&jid, log),
             (true, false) => self.hide_from(&jid),
             _ => {}
         }
     }
 
     /// Another account changes a subscription (RFC 6121 §A.3).
-    pub(super) fn subscription_in(&mut self, from: &BareJid, presence: &Element, change: Change, no: u64) {
+    pub(super) fn subscription_in(
+        &mut self,
+        from: &BareJid,
+        presence: &Element,
+        change: Change,
+        no: u64,
+        log: &dyn LogStore,
+    ) {
         let mut contact = self.contact(from);
         if no <= contact.heard {
             return;
@@ -180,7 +188,7 @@ impl RelayEngine {
             self.owe(from, answer);
         }
         match (before.2, seen) {
-            (false, true) => self.show_to(from),
+            (false, true) => self.show_to(from, log),
             (true, false) => self.hide_from(from),
             _ => {}
         }

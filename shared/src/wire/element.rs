@@ -69,6 +69,11 @@ impl Element {
         self.set_attr_ns(XML, "lang", lang.to_owned());
     }
 
+    /// The value of `xml:lang`.
+    pub fn lang(&self) -> Option<&str> {
+        self.attributes.iter().find(|a| a.name == "lang" && a.ns == XML).map(|a| a.value.as_str())
+    }
+
     /// Takes an attribute without namespace away.
     pub fn remove_attr(&mut self, name: &str) {
         self.attributes.retain(|a| a.name != name || !a.ns.is_empty());

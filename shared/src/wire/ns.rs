@@ -72,6 +72,32 @@ pub const MAM_GROUPCHAT: &str = "urn:xmpp:mam:2#groupchat-field";
 pub const ROSTER_VERSIONS: &str = "urn:xmpp:features:rosterver";
 /// RFC 6121 §3.4
 pub const PRE_APPROVAL: &str = "urn:xmpp:features:pre-approval";
+/// XEP-0115
+pub const CAPS: &str = "http://jabber.org/protocol/caps";
+/// XEP-0060
+pub const PUBSUB: &str = "http://jabber.org/protocol/pubsub";
+/// XEP-0060 §8
+pub const PUBSUB_OWNER: &str = "http://jabber.org/protocol/pubsub#owner";
+/// XEP-0060 §7.1.2
+pub const PUBSUB_EVENT: &str = "http://jabber.org/protocol/pubsub#event";
+/// XEP-0060 §11
+pub const PUBSUB_ERRORS: &str = "http://jabber.org/protocol/pubsub#errors";
+/// XEP-0060 §16.4.2
+pub const PUBSUB_CONFIG: &str = "http://jabber.org/protocol/pubsub#node_config";
+/// XEP-0060 §16.4.3
+pub const PUBSUB_META: &str = "http://jabber.org/protocol/pubsub#meta-data";
+/// XEP-0060 §7.1.5
+pub const PUBSUB_OPTIONS: &str = "http://jabber.org/protocol/pubsub#publish-options";
+/// XEP-0490
+pub const DISPLAYED: &str = "urn:xmpp:mds:displayed:0";
+/// XEP-0490 §4.5
+pub const DISPLAYED_ASSIST: &str = "urn:xmpp:mds:server-assist:0";
+/// XEP-0402
+pub const BOOKMARKS: &str = "urn:xmpp:bookmarks:1";
+/// XEP-0048
+pub const BOOKMARKS_OLD: &str = "storage:bookmarks";
+/// XEP-0054
+pub const VCARD: &str = "vcard-temp";
 /// RFC 6121 §2
 pub const ROSTER: &str = "jabber:iq:roster";
 /// XEP-0013

@@ -27,6 +27,7 @@ pub fn phone() -> DeviceRow {
         named: true,
         taken: Default::default(),
         agent: None,
+        caps: None,
     }
 }
 

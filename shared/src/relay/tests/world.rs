@@ -180,6 +180,28 @@ impl World {
         std::mem::replace(&mut self.answer, outer)
     }
 
+    /// What a mailbox answers to somebody else's request for what it publishes.
+    pub fn asked(&mut self, account: &BareJid, from: &crate::jid::Jid, iq: &Element) -> Option<Element> {
+        let mailbox = self.mailbox(account);
+        mailbox.engine.pep_asked(from, iq, &mailbox.disk.rows)
+    }
+
+    /// What a mailbox hands over when somebody else's device comes.
+    pub fn send_last_items(&mut self, account: &BareJid, to: &crate::jid::Jid) -> Vec<String> {
+        let (now, mailbox) = (self.now, self.mailbox(account));
+        mailbox.engine.send_last_items(to, &mailbox.disk.rows);
+        mailbox.engine.handle(now, Input::Wake, &mailbox.disk.rows);
+        let handed = std::iter::from_fn(|| match mailbox.engine.poll() {
+            Output::WakeAt(_) => None,
+            output => Some(output),
+        });
+        let requests = handed.filter_map(|output| match output {
+            Output::Transfer(request) => Some(request),
+            _ => None,
+        });
+        requests.flat_map(|request| request.items).map(|item| item.stanza).collect()
+    }
+
     pub fn pass(&mut self, ms: u64) {
         let until = self.now.plus(ms);
         loop {

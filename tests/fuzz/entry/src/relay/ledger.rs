@@ -224,6 +224,16 @@ impl Ledger {
                 assert!(store.peers.get(peer).is_none_or(|before| before <= seq), "{peer} goes back");
             }
             Op::PutContact(_) | Op::DeleteContact(_) => {}
+            Op::PutNode(_) | Op::DeleteNode(_) => {}
+            Op::PutItem(row) => {
+                assert!(store.nodes.contains_key(&row.node), "{row:?} is of no node");
+                let newest = store.items.values().map(|item| item.order).max();
+                assert!(newest < Some(row.order), "{row:?} is not the newest");
+            }
+            Op::DeleteItem(node, id) => {
+                let key = (node.clone(), id.clone());
+                assert!(store.items.contains_key(&key), "{key:?} is not there");
+            }
         }
     }
 

@@ -10,7 +10,7 @@ use shared::jid::BareJid;
 use shared::log::LogRow;
 use shared::memory::MailboxStore;
 use shared::relay::LinkState;
-use shared::relay::rows::{AccountRow, ContactRow, DeviceRow, Marks};
+use shared::relay::rows::{AccountRow, ContactRow, DeviceRow, ItemRow, Marks, NodeRow};
 use std::collections::BTreeMap;
 
 /// What is in the store, and which connections outlived the engine that wrote it.
@@ -24,6 +24,8 @@ struct Given {
     #[serde(default)]
     contacts: Vec<ContactRow>,
     log: Vec<LogRow>,
+    nodes: Vec<NodeRow>,
+    items: Vec<ItemRow>,
     links: Vec<(LinkId, LinkState)>,
 }
 
@@ -41,6 +43,8 @@ impl Given {
             peers: self.peers.iter().cloned().collect(),
             contacts: self.contacts.iter().map(|row| (row.jid.clone(), row.clone())).collect(),
             log: self.log.iter().map(|row| (row.seq, row.clone())).collect(),
+            nodes: self.nodes.iter().map(|row| (row.node.clone(), row.clone())).collect(),
+            items: self.items.iter().map(|row| ((row.node.clone(), row.id.clone()), row.clone())).collect(),
         }
     }
 }

@@ -203,6 +203,7 @@ fn near_the_end_of_numbers(flags: &str) -> World {
         named: true,
         taken: Default::default(),
         agent: None,
+        caps: None,
     };
     let mut store = shared::memory::MailboxStore { account: Some(account_row()), ..Default::default() };
     store.devices.insert(phone.clone(), row);
