@@ -66,7 +66,7 @@ const WEBSOCKET_RELATION: &str = "urn:xmpp:alt-connections:websocket";
 
 /// Tells where the WebSocket is.
 fn host_meta(request: &Request, kind: &str, body: impl FnOnce(&str) -> String) -> Result<Response> {
-    let url = request.url()?;
+    let Ok(url) = request.url() else { return Response::error("there is no such host", 400) };
     // Behind a reverse proxy only the proxy knows.
     let forwarded = request.headers().get("X-Forwarded-Proto")?;
     let secure = url.scheme() == "https" || forwarded.as_deref() == Some("https");

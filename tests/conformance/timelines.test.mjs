@@ -36,7 +36,7 @@ function watch(wire) {
 async function converse(phone, bob, turns = TURNS) {
   for (let n = 1; n <= turns; n += 1) {
     phone.message(n % 5 === 0 ? bob.jid : bare(bob.user), `from alice ${n}`, { origin: true });
-    bob.message(n % 3 === 0 ? phone.jid : bare(phone.user), `from bob ${n}`, { origin: n % 2 === 0 });
+    bob.message(n % 3 === 0 ? phone.jid : bare(phone.user), `from bob ${n}`, { origin: n % 2 === 0 || undefined });
     if (n % 7 === 0) await Promise.all([phone.settle(), bob.settle()]);
   }
   await phone.expectMessage(`from bob ${turns}`);
