@@ -1,4 +1,4 @@
-//! What a session begins with once its client is authenticated (XEP-0386, XEP-0198 §6, XEP-0484):
+//! What a session begins with once its client is authenticated (XEP-0386, XEP-0484):
 //! a stream that goes on, or else a resource with all that was asked for, in one answer.
 
 use super::fast::UsedToken;
@@ -24,7 +24,7 @@ impl RelayEngine {
         wishes: Wishes,
         log: &dyn LogStore,
     ) -> Result<(), Fault> {
-        // XEP-0198 §6.1: a stream that can go on comes before everything else.
+        // XEP-0386 §3.2: a stream that can go on comes before everything else.
         let (mut resumed, mut not_resumed) = (None, None);
         if let Some(wish) = &wishes.resume {
             match wish.h.map(|h| self.resumable(&wish.previd, h)).transpose()? {
