@@ -80,11 +80,11 @@ pub const PUBSUB: &str = "http://jabber.org/protocol/pubsub";
 pub const PUBSUB_OWNER: &str = "http://jabber.org/protocol/pubsub#owner";
 /// XEP-0060 §7.1.2
 pub const PUBSUB_EVENT: &str = "http://jabber.org/protocol/pubsub#event";
-/// XEP-0060 §11
+/// XEP-0060
 pub const PUBSUB_ERRORS: &str = "http://jabber.org/protocol/pubsub#errors";
-/// XEP-0060 §16.4.2
+/// XEP-0060 §8.2
 pub const PUBSUB_CONFIG: &str = "http://jabber.org/protocol/pubsub#node_config";
-/// XEP-0060 §16.4.3
+/// XEP-0060 §5.4
 pub const PUBSUB_META: &str = "http://jabber.org/protocol/pubsub#meta-data";
 /// XEP-0060 §7.1.5
 pub const PUBSUB_OPTIONS: &str = "http://jabber.org/protocol/pubsub#publish-options";

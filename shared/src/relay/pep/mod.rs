@@ -194,7 +194,6 @@ impl Refusal {
         Self { error, condition: Some(Element::new(ns::PUBSUB_ERRORS, condition)) }
     }
 
-    // XEP-0060 §11
     fn unsupported(feature: &str) -> Self {
         let condition = Element::new(ns::PUBSUB_ERRORS, "unsupported").with_attr("feature", feature);
         Self { error: StanzaError::FEATURE_NOT_IMPLEMENTED, condition: Some(condition) }

@@ -27,7 +27,7 @@ enum Unfit {
 }
 
 impl NodeRow {
-    /// A node that nobody has configured: as XEP-0163 §8 has it, but for what is nobody else's
+    /// A node that nobody has configured: as XEP-0163 §5 has it, but for what is nobody else's
     /// business. Whoever forgets to say so must not publish it to all contacts.
     pub(super) fn by_default(node: &str) -> Self {
         let private = matches!(node, ns::DISPLAYED | ns::BOOKMARKS | ns::BOOKMARKS_OLD);
@@ -110,7 +110,7 @@ impl NodeRow {
         Ok(())
     }
 
-    /// Takes over what a form chooses. What it does not know it leaves (XEP-0004 §3.2).
+    /// Takes over what a form chooses. What it does not know it leaves (XEP-0004 §3.1).
     fn choose(&mut self, x: Option<&Element>) -> Result<(), Refusal> {
         let Some(form) = x.map(Form::read) else { return Ok(()) };
         if form.form_type().is_some_and(|form_type| form_type != ns::PUBSUB_CONFIG) {

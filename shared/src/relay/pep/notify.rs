@@ -1,4 +1,4 @@
-//! Events, and whom they go to (XEP-0163 §4 to §6): the account's own devices that asked for
+//! Events, and whom they go to (XEP-0163 §4): the account's own devices that asked for
 //! them, and everybody who sees its presence. What a contact's devices want is known to the
 //! contact's mailbox alone, so it is that mailbox which lets an event through or not.
 

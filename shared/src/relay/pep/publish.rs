@@ -114,7 +114,7 @@ impl RelayEngine {
         if !row.persist {
             return Ok(());
         }
-        // XEP-0060 §12.8
+        // XEP-0060, "Batch Processing"
         if items.len() > row.room() {
             return Err(Refusal::because(StanzaError::NOT_ALLOWED, "max-items-exceeded"));
         }

@@ -10,7 +10,7 @@ use crate::wire::rsm::{self, Page};
 use crate::wire::{Element, ns, stanza};
 use std::collections::BTreeSet;
 
-/// What the service can do (XEP-0060 §10).
+/// What the service can do (XEP-0060, "Feature Summary").
 const FEATURES: [&str; 26] = [
     "access-open",
     "access-presence",
@@ -40,7 +40,7 @@ const FEATURES: [&str; 26] = [
     "rsm",
 ];
 
-/// Adds the service to what an account says of itself (XEP-0163 §9.1).
+/// Adds the service to what an account says of itself (XEP-0163 §6.1).
 pub(in crate::relay) fn announced(mut info: Element) -> Element {
     let pep =
         Element::new(ns::DISCO_INFO, "identity").with_attr("category", "pubsub").with_attr("type", "pep");
@@ -199,7 +199,7 @@ impl RelayEngine {
             return Ok(answer);
         };
         answer.set_attr("node", name);
-        // What somebody may not see is not there (XEP-0163 §9.2).
+        // What somebody may not see is not there (XEP-0163 §6.2).
         let node = named(query).and_then(|name| self.pep.node(name)).map_err(|refusal| refusal.error)?;
         self.may_see(other, &node.row).map_err(|_| StanzaError::ITEM_NOT_FOUND)?;
         if query.ns == ns::DISCO_ITEMS {
@@ -249,11 +249,13 @@ impl RelayEngine {
             (Some("get"), ns::VCARD, _) => {
                 Ok(self.vcard_kept(log).ok_or(StanzaError::SERVICE_UNAVAILABLE)?)
             }
-            // XEP-0030 §8: who may see nothing is not told either that there is something.
-            (Some("get"), ns::DISCO_INFO | ns::DISCO_ITEMS, _)
-                if !self.sees_presence(other) && self.nodes_seen(other).next().is_none() =>
-            {
+            // XEP-0030 §8: as if there were no such account, but for items that are open.
+            (Some("get"), ns::DISCO_INFO, _) if !self.sees_presence(other) => {
                 Err(StanzaError::SERVICE_UNAVAILABLE.into())
+            }
+            (Some("get"), ns::DISCO_ITEMS, _) if !self.sees_presence(other) => {
+                let none = Element::new(ns::DISCO_ITEMS, "query");
+                Ok(self.pep_disco(other, request).unwrap_or(none))
             }
             (Some("get"), ns::DISCO_INFO, _) if request.attr("node").is_none() => {
                 let account = Element::new(ns::DISCO_INFO, "identity");

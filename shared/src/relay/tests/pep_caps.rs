@@ -366,3 +366,39 @@ fn a_client_of_an_unknown_digest_speaks_for_its_device_alone() {
         assert!(events(&device).contains(&format!("n/{resource} 1")));
     }
 }
+
+#[test]
+fn whatever_step_the_power_is_cut_at_nobody_was_told_of_what_is_not_there() {
+    let (mut told, mut cut) = (0, 0);
+    for step in 1..40 {
+        let mut world = World::new();
+        let mut phone = interested(&mut world, "phone", &["n"]);
+        let mut laptop = interested(&mut world, "laptop", &["n"]);
+        laptop.drain(&mut world);
+        world.crash_at = Some(world.steps + step);
+        let request = "<iq xmlns='jabber:client' type='set' id='p'><pubsub xmlns='http://jabber.org/protocol/pubsub'>\
+            <publish node='n'><item id='one'><p xmlns='t'>1</p></item></publish></pubsub></iq>";
+        phone.send(&mut world, request);
+        laptop.drain(&mut world);
+        let answered = phone.stanzas.iter().any(|e| e.attr("id") == Some("p"));
+        let is_there = !world.disk(&jid("a")).rows.items.is_empty();
+        assert!(
+            is_there || !answered && events(&phone).is_empty() && events(&laptop).is_empty(),
+            "step {step}"
+        );
+        cut += world.crashes;
+        told += usize::from(answered);
+        world.crash_at = None;
+        world.crash(&jid("a"));
+        assert!(phone.resume(&mut world) && laptop.resume(&mut world), "step {step}");
+        phone.drain(&mut world);
+        laptop.drain(&mut world);
+        assert_eq!(
+            (events(&phone), events(&laptop)),
+            (vec!["n/one 1".to_owned()], vec!["n/one 1".to_owned()]),
+            "step {step}"
+        );
+        assert!(phone.stanzas.iter().any(|e| e.attr("id") == Some("p")), "step {step}");
+    }
+    assert!(cut >= 5 && told >= 1, "{cut} cuts");
+}

@@ -53,6 +53,10 @@ impl Given {
 const SESSION: &str = "\
 1tmalice@d|s|x\n1tabob@d|a|x\n1ti\n1tc\n1t?\n1t!1\ni0bob@d|1|x|alice@d|3\nw\nw\nw\nd1\nw9999999\nH\nK";
 
+/// And what is published is read and published again.
+const PUBLISHED: &str = "<iq xmlns='jabber:client' type='set' id='p'><pubsub xmlns='http://jabber.org/protocol/pubsub'>\
+    <publish node='n'><item id='two'><p xmlns='t'/></item></publish></pubsub></iq>";
+
 /// See [`Given`] and [`crate::rows`]. No panic, no endless loop, and the mailbox can still be used.
 pub fn relay_rows(bytes: &[u8]) {
     let Some(given) = crate::rows::read::<Given>(bytes, include_str!("rows.json")) else { return };
@@ -61,6 +65,7 @@ pub fn relay_rows(bytes: &[u8]) {
     for link in given.links().keys() {
         world.frame(*link, "<r xmlns='urn:xmpp:sm:3'/>");
         world.frame(*link, "<presence xmlns='jabber:client'/>");
+        world.frame(*link, PUBLISHED);
     }
     pass(&mut world, None);
     for device in given.devices.iter().take(3) {
