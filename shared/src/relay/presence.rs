@@ -188,7 +188,7 @@ impl RelayEngine {
     }
 
     /// RFC 6121 §4.3.1: who of those whose presence the account sees is there?
-    fn probe_contacts(&mut self, id: &DeviceId) {
+    pub(super) fn probe_contacts(&mut self, id: &DeviceId) {
         let from = self.config.account.with_resource(id.as_str()).to_string();
         let probe = Element::new(ns::CLIENT, "presence").with_attr("type", "probe").with_attr("from", from);
         let seen: Vec<BareJid> =

@@ -110,8 +110,13 @@ impl RelayEngine {
         // Whoever cannot say is not asked again.
         let query = iq.child(ns::DISCO_INFO, "query").filter(|_| iq.attr("type") == Some("result"));
         caps.notify = Some(query.map(|query| caps.interests(query)).unwrap_or_default());
+        let wants = caps.notify.as_ref().is_some_and(|nodes| !nodes.is_empty());
         self.put_caps(id, Some(caps));
         self.send_last_to_device(id, log);
+        // What contacts published was told before it was known that the device wants it.
+        if wants {
+            self.probe_contacts(id);
+        }
     }
 
     fn is_for_account(&self, iq: &Element) -> bool {

@@ -22,6 +22,7 @@ mod passing;
 mod people;
 mod pep;
 mod pep_caps;
+mod pep_contacts;
 mod pep_displayed;
 mod preferences;
 mod rates;
