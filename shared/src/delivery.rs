@@ -99,8 +99,8 @@ pub fn view(row: &LogRow, reader: Reader<'_>) -> Option<Element> {
 /// Whether other devices get a copy of a message (`urn:xmpp:carbons:rules:0`, XEP-0280 §6.1).
 fn is_copied(message: &Element) -> bool {
     let of_a_chat = |child: &Element| {
-        child.is(ns::CLIENT, "body")
-            || matches!(child.ns.as_str(), ns::RECEIPTS | ns::CHAT_STATES | ns::MARKERS)
+        let payload = [ns::RECEIPTS, ns::CHAT_STATES, ns::MARKERS, ns::REACTIONS, ns::RETRACT];
+        child.is(ns::CLIENT, "body") || payload.contains(&child.ns.as_str())
     };
     let private =
         message.child(ns::CARBONS, "private").is_some() || message.child(ns::HINTS, "no-copy").is_some();
@@ -323,7 +323,14 @@ mod tests {
         };
         assert!(copied(" type='chat'><x xmlns='y'/>"));
         assert!(copied("><body>x</body>"));
-        assert!(copied("><received xmlns='urn:xmpp:receipts' id='1'/>"));
+        for (name, namespace) in [
+            ("received", ns::RECEIPTS),
+            ("displayed", ns::MARKERS),
+            ("reactions", ns::REACTIONS),
+            ("retract", ns::RETRACT),
+        ] {
+            assert!(copied(&format!("><{name} xmlns='{namespace}' id='1'/>")), "{name}");
+        }
         assert!(!copied("><x xmlns='y'/>"));
         assert!(!copied(" type='chat'><body>x</body><private xmlns='urn:xmpp:carbons:2'/>"));
         assert!(!copied(" type='chat'><body>x</body><no-copy xmlns='urn:xmpp:hints'/>"));

@@ -32,6 +32,10 @@ pub const REGISTER_FEATURE: &str = "http://jabber.org/features/iq-register";
 pub const RECEIPTS: &str = "urn:xmpp:receipts";
 /// XEP-0333
 pub const MARKERS: &str = "urn:xmpp:chat-markers:0";
+/// XEP-0444
+pub const REACTIONS: &str = "urn:xmpp:reactions:0";
+/// XEP-0424
+pub const RETRACT: &str = "urn:xmpp:message-retract:1";
 /// XEP-0359
 pub const STANZA_ID: &str = "urn:xmpp:sid:0";
 /// XEP-0203
