@@ -146,7 +146,8 @@ impl RelayEngine {
         let Some(mut contact) = self.contacts.get(jid).filter(|contact| contact.listed).cloned() else {
             return Err(StanzaError::ITEM_NOT_FOUND);
         };
-        let (sees, seen) = (contact.to || contact.ask, contact.from);
+        let (sees, was_seen) = (contact.to || contact.ask, contact.from);
+        let seen = was_seen || contact.request.take().is_some();
         contact.to = false;
         contact.ask = false;
         contact.from = false;
@@ -160,6 +161,8 @@ impl RelayEngine {
         }
         if seen {
             self.owe(jid, "unsubscribed");
+        }
+        if was_seen {
             self.hide_from(jid);
         }
         self.push_contact(jid);

@@ -177,6 +177,11 @@ impl RelayEngine {
             }
         };
         let (after, seen) = (shown(&contact), contact.from);
+        let is_nobody = contact.request.is_none() && !self.contacts.contains_key(from);
+        if is_nobody && after == before {
+            // Nothing is remembered of strangers who want nothing.
+            return;
+        }
         self.put_contact(contact);
         if told {
             self.show_change(&request, change);

@@ -243,6 +243,26 @@ fn removing_a_contact_ends_both_subscriptions() {
 }
 
 #[test]
+fn removing_a_contact_refuses_what_it_asks_for() {
+    let (mut world, mut alice, mut bob) = strangers();
+    set(&mut world, &mut bob, "<item jid='a@d'/>");
+    presence(&mut world, &mut alice, "subscribe", "b@d");
+    set(&mut world, &mut bob, "<item jid='a@d' subscription='remove'/>");
+    assert!(told(&mut world, &mut alice).contains(&"unsubscribed b@d".to_owned()));
+    assert_eq!(items(&roster(&mut world, &mut alice, "")), ["b@d none"]);
+}
+
+#[test]
+fn a_stranger_who_wants_nothing_leaves_no_row() {
+    let (mut world, mut alice, mut bob) = strangers();
+    for kind in ["unsubscribe", "unsubscribed", "subscribed"] {
+        presence(&mut world, &mut alice, kind, "b@d");
+    }
+    assert!(told(&mut world, &mut bob).is_empty());
+    assert!(world.disk(&jid("b")).rows.contacts.is_empty());
+}
+
+#[test]
 fn whoever_comes_learns_who_of_their_contacts_is_there() {
     let (mut world, mut alice, mut bob) = friends();
     alice.send(&mut world, "<presence xmlns='jabber:client' type='unavailable'/>");
