@@ -56,6 +56,8 @@ for (const hint of [true, false]) {
 
       await shared.relay.kill();
       await shared.relay.restart();
+      // Hers may not have handed it over when the relay died: she wakes it.
+      await Wire.login(shared.relay, friend);
       const again = await opened(user, { hint });
       again.handled = wire.handled;
       const back = await again.authenticate2(user, { wishes: wishes + resume(wire) });

@@ -16,7 +16,8 @@
 //! `id` is the resource, `name` what its owner calls it or else what its user agent calls itself
 //! (`software/device`, XEP-0388), `waiting` the number of messages in the log above what the device has
 //! confirmed. A change is answered when it is on disk. A device that is removed loses its
-//! connection (`not-authorized`), its session and its place; if it signs in again it is a new one. Errors:
+//! connection (`not-authorized`), its session, its tokens and its place; if it signs in again it is a
+//! new one. Errors:
 //! `item-not-found` for a device that is not there, `bad-request` for a name of more than 256 bytes or
 //! with control characters.
 
