@@ -1,8 +1,8 @@
 //! The offline protocol, `urn:counterfoil:offline:0` (R20 to R25): what waits for a device, taken
 //! in pages of its own size, checked, and confirmed in one piece.
 //!
-//! What waits for a device is the log above its cursor, as the archive shows it: every message to or
-//! from the account, in order, each once.
+//! What waits for a device is the log above its cursor, as the archive shows it to this device: every
+//! message to or from the account, in order, each once, also what the archive shows no other.
 //!
 //! # 1. The summary
 //!

@@ -24,18 +24,6 @@ describe("a rate", () => {
     assert.equal(await alice.ask(), alice.sent);
   });
 
-  test("does not hinder ten thousand messages as fast as they go", { timeout: 120_000 }, async () => {
-    const [alice, bob] = [
-      await login(await Wire.registered(shared.relay, "alice")),
-      await login(await Wire.registered(shared.relay, "bob"), { resource: "phone" }),
-    ];
-    const count = 10_000;
-    for (let n = 1; n <= count; n += 1) alice.message(bare(bob.user), `message ${n}`);
-    await bob.expect((frame) => frame.is("message") && frame.body === `message ${count}`, "the last", 110_000);
-    assert.equal(bob.bodies.length, count);
-    assert.equal(alice.waiting.filter(isError).length, 0);
-  });
-
   test("of registrations is kept on each connection", async () => {
     const wire = await Wire.connect(shared.relay.url(bare("nobody")));
     await wire.open();

@@ -12,7 +12,8 @@
 //! above a gap is noted beside it, as ranges of places ([`Taken`], in the device's row), and the cursor
 //! moves over them when the gap is closed. Who leaves more than [`TAKEN_RANGES_MAX`] gaps is refused
 //! (`resource-constraint`): nothing is forgotten to make room. A range is not sent again, whatever the
-//! device does next; a gap is, to a session that does not ask for the list.
+//! device does next; a gap is, to a session that does not ask for the list. (The summary and the pages of
+//! `crate::offline` begin at the cursor and know no ranges: who uses both is shown some again.)
 //!
 //! # Presence
 //!

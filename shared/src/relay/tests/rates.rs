@@ -5,7 +5,9 @@ use super::world::{Device, World, jid};
 use crate::limits::{FRAMES_UNBOUND_MAX, Limits, REGISTRATIONS_MAX, Rate};
 use crate::relay::Input;
 use crate::relay::lobby::{self, Lobby};
-use crate::wire::{Element, ns};
+use crate::relay::rates::{Rates, Verdict};
+use crate::time::Millis;
+use crate::wire::{Element, ns, read_frame};
 
 const OPEN: &str = "<open xmlns='urn:ietf:params:xml:ns:xmpp-framing' to='d' version='1.0'/>";
 const WAIT: &str =
@@ -149,6 +151,21 @@ fn a_message_to_several_counts_for_each() {
     assert_eq!(alice.errors(), failed(&["all"]));
     bob.drain(&mut world);
     assert!(bob.bodies.is_empty());
+}
+
+#[test]
+fn ten_thousand_messages_at_once_are_within_the_rates() {
+    let text =
+        format!("<message xmlns='jabber:client' to='b@d'><body>{}</body></message>", "x".repeat(1_000));
+    let message = read_frame(&text, 10_000).unwrap();
+    let (mut rates, now) = (Rates::default(), Millis(1_700_000_000_000));
+    let within =
+        (0..10_000).all(|_| rates.add(&message, text.len(), &Limits::DEFAULT, now) == Verdict::Within);
+    assert!(within);
+    let then = now.plus(60_000);
+    let within = (0..60_000)
+        .all(|n| rates.add(&message, text.len(), &Limits::DEFAULT, then.plus(n)) == Verdict::Within);
+    assert!(within, "and a thousand a second for a minute");
 }
 
 #[test]
