@@ -78,11 +78,12 @@ struct Event {
     content: Element,
 }
 
-/// Why a request is refused: the error, and what XEP-0060 adds to it.
-#[derive(Debug)]
+/// Why a request is refused: the error, what XEP-0060 adds to it, and the feature that is missing.
+#[derive(Clone, Copy, Debug)]
 struct Refusal {
     error: StanzaError,
-    condition: Option<Element>,
+    condition: Option<&'static str>,
+    feature: Option<&'static str>,
 }
 
 impl Node {
@@ -190,26 +191,27 @@ impl ItemRow {
 }
 
 impl Refusal {
-    fn because(error: StanzaError, condition: &str) -> Self {
-        Self { error, condition: Some(Element::new(ns::PUBSUB_ERRORS, condition)) }
+    fn because(error: StanzaError, condition: &'static str) -> Self {
+        Self { error, condition: Some(condition), feature: None }
     }
 
-    fn unsupported(feature: &str) -> Self {
-        let condition = Element::new(ns::PUBSUB_ERRORS, "unsupported").with_attr("feature", feature);
-        Self { error: StanzaError::FEATURE_NOT_IMPLEMENTED, condition: Some(condition) }
+    fn unsupported(feature: &'static str) -> Self {
+        Self { feature: Some(feature), ..Self::because(StanzaError::FEATURE_NOT_IMPLEMENTED, "unsupported") }
     }
 
     fn reply(self, iq: &Element) -> Option<Element> {
-        match self.condition {
-            Some(condition) => stanza::error_reply_with(iq, self.error, condition),
-            None => stanza::error_reply(iq, self.error),
+        let Some(condition) = self.condition else { return stanza::error_reply(iq, self.error) };
+        let mut condition = Element::new(ns::PUBSUB_ERRORS, condition);
+        if let Some(feature) = self.feature {
+            condition.set_attr("feature", feature);
         }
+        stanza::error_reply_with(iq, self.error, condition)
     }
 }
 
 impl From<StanzaError> for Refusal {
     fn from(error: StanzaError) -> Self {
-        Self { error, condition: None }
+        Self { error, condition: None, feature: None }
     }
 }
 

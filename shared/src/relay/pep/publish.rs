@@ -58,7 +58,7 @@ impl RelayEngine {
 
     fn coming(&mut self, item: &Element) -> Result<Coming, Refusal> {
         let mut payloads = item.children();
-        let refused = |condition| Err(Refusal::because(StanzaError::BAD_REQUEST, condition));
+        let refused = |condition: &'static str| Err(Refusal::because(StanzaError::BAD_REQUEST, condition));
         // XEP-0060 §7.1.3.6
         let payload = match (payloads.next(), payloads.next()) {
             (Some(payload), None) => payload.clone(),

@@ -343,7 +343,6 @@ fn a_contact_who_comes_is_handed_what_he_may_see() {
         publish(&mut world, &mut phone, node, &item("one", "1"), &options);
     }
     ask(&mut world, &mut phone, "set", "<vCard xmlns='vcard-temp'><FN>A</FN></vCard>");
-    let mut world = world;
     let handed = world.send_last_items(&jid("a"), &jid("b").with_resource("x"));
     let nodes: Vec<&str> = ["open", "presence", "never", "private", "vcard-temp"]
         .into_iter()
