@@ -143,7 +143,7 @@ impl Stream {
         self.link.filter(|_| self.presence.is_some() && !self.held)
     }
 
-    fn has_room(&self, limits: &Limits) -> bool {
+    pub(super) fn has_room(&self, limits: &Limits) -> bool {
         self.room(limits) > 0
     }
 
