@@ -45,9 +45,12 @@ impl RelayEngine {
         let Some(device) = self.devices.get_mut(id) else { return false };
         let Some(stream) = device.stream.as_mut() else { return false };
         let Some(link) = stream.reads() else { return false };
+        if stream.waits_for_room(last, &limits) {
+            return false;
+        }
         let mut frames = Vec::new();
         let ahead: BTreeSet<StanzaSeq> = stream.rows().filter(|seq| *seq >= stream.next).collect();
-        while stream.next <= last && !stream.waits_for_room(last, &limits) {
+        while stream.next <= last && stream.has_room(&limits) {
             let after = StanzaSeq(stream.next.0.saturating_sub(1));
             let rows = self.head.page(log, after, stream.room(&limits).min(STEP));
             if rows.is_empty() {
