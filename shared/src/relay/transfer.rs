@@ -114,11 +114,18 @@ impl Transfers {
 
     /// Every own message up to here has arrived.
     pub(super) fn upto(&self, last: StanzaSeq) -> StanzaSeq {
-        let waiting = self.queues.values().flat_map(|queue| &queue.items).filter_map(|item| match item {
-            Item::Row(seq) => Some(*seq),
-            _ => None,
-        });
-        waiting.min().map_or(last, |first| StanzaSeq(first.0.saturating_sub(1)))
+        // Rows stand in the order of the log, so the first of each queue is the lowest.
+        let first = |queue: &Queue| {
+            queue.items.iter().find_map(|item| match item {
+                Item::Row(seq) => Some(*seq),
+                _ => None,
+            })
+        };
+        self.queues
+            .values()
+            .filter_map(first)
+            .min()
+            .map_or(last, |first| StanzaSeq(first.0.saturating_sub(1)))
     }
 
     pub(super) fn pull(&mut self, ms: u64) {
