@@ -82,6 +82,7 @@ impl RelayEngine {
         }
         if let Some(stream) = self.stream_mut(id) {
             stream.carbons = bind.carbons;
+            stream.csi.inactive = bind.inactive;
         }
         self.put_device(id);
         if let Some(replaced) = replaced {

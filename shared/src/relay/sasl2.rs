@@ -92,6 +92,9 @@ pub struct BindWish {
     pub sm: Option<bool>,
     /// Carbons.
     pub carbons: bool,
+    /// Nobody looks at it yet (XEP-0352 §5).
+    #[serde(default)]
+    pub inactive: bool,
 }
 
 /// Why an authentication does not go on.
@@ -109,7 +112,7 @@ pub(super) fn feature() -> Element {
     let mut authentication = Element::new(ns::SASL2, "authentication");
     scram_mechanisms(&mut authentication, ns::SASL2);
     let mut session = Element::new(ns::BIND2, "inline");
-    for feature in [ns::CARBONS, ns::SM] {
+    for feature in [ns::CARBONS, ns::CSI, ns::SM] {
         session.push(Element::new(ns::BIND2, "feature").with_attr("var", feature));
     }
     let fast =
@@ -210,6 +213,7 @@ impl BindWish {
             tag,
             sm: enable.map(|enable| matches!(enable.attr("resume"), Some("true" | "1"))),
             carbons: bind.child(ns::CARBONS, "enable").is_some(),
+            inactive: bind.child(ns::CSI, "inactive").is_some(),
         }
     }
 }

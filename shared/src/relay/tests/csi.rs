@@ -1,5 +1,6 @@
 //! Client state indication (XEP-0352): states wait while nobody looks, and nothing else does.
 
+use super::modern::{BIND, PHONE, agent};
 use super::world::{Device, World, jid};
 use crate::limits::CSI_HELD_BYTES_MAX;
 use crate::relay::Input;
@@ -160,4 +161,20 @@ fn more_than_may_be_held_is_sent() {
     let mut last = Device::online(&mut world, "last", "phone");
     types(&mut world, &mut last, "b@d", "composing");
     assert!(words(&mut world, &mut phone).is_empty(), "and it is held anew");
+}
+
+#[test]
+fn a_session_may_begin_with_nobody_looking() {
+    let (mut world, mut alice, _, mut laptop) = people();
+    let mut device = Device::offline("b", "unused");
+    let bind = BIND.replace("</bind>", &format!("{INACTIVE}</bind>"));
+    device.scram2(&mut world, &format!("{}{bind}", agent(PHONE))).unwrap();
+    device.send(&mut world, "<presence xmlns='jabber:client'/>");
+    device.stanzas.clear();
+    shows(&mut world, &mut laptop, "away");
+    assert!(words(&mut world, &mut device).is_empty());
+    alice.message(&mut world, "b@d", "hello");
+    assert_eq!(words(&mut world, &mut device), ["hello"]);
+    device.say(&mut world, ACTIVE);
+    assert_eq!(words(&mut world, &mut device), ["", "away"], "the phone's presence, too");
 }

@@ -30,10 +30,6 @@ fn modern(world: &mut World, id: &str) -> Device {
     device
 }
 
-fn resume(device: &Device) -> String {
-    device.resume_frame()
-}
-
 fn conflict(device: &Device) -> bool {
     device.nonzas.iter().any(|e| e.to_frame().contains("<conflict"))
 }
@@ -53,7 +49,7 @@ fn it_is_offered_beside_what_was_offered_before() {
         features.contains(
             "<authentication xmlns='urn:xmpp:sasl:2'><mechanism>SCRAM-SHA-256</mechanism>\
              <mechanism>SCRAM-SHA-1</mechanism><inline><bind xmlns='urn:xmpp:bind:0'><inline>\
-             <feature var='urn:xmpp:carbons:2'/><feature var='urn:xmpp:sm:3'/></inline></bind>\
+             <feature var='urn:xmpp:carbons:2'/><feature var='urn:xmpp:csi:0'/><feature var='urn:xmpp:sm:3'/></inline></bind>\
              <sm xmlns='urn:xmpp:sm:3'/><fast xmlns='urn:xmpp:fast:0'>\
              <mechanism>HT-SHA-256-NONE</mechanism></fast></inline></authentication>"
         ),
@@ -166,7 +162,7 @@ fn a_device_that_says_later_who_it_is_stays_the_device_it_was() {
         old.lose(&mut world);
         let mut alice = Device::online(&mut world, "a", "phone");
         alice.message(&mut world, "b@d", "waits");
-        let resume = resume(&old);
+        let resume = old.resume_frame();
         if inline {
             let success = old.scram2(&mut world, &format!("{}{BIND}{resume}", agent(PHONE))).unwrap();
             assert_eq!(identity(&success), "b@d/old");
@@ -208,7 +204,7 @@ fn a_stream_that_can_go_on_does_and_nothing_is_bound() {
     alice.message(&mut world, "b@d", "missed");
     world.crash(&jid("b"));
     let before = device.nonzas.len();
-    let success = device.scram2(&mut world, &format!("{}{}", all(PHONE), resume(&device))).unwrap();
+    let success = device.scram2(&mut world, &format!("{}{}", all(PHONE), device.resume_frame())).unwrap();
     let resumed = success.child(ns::SM, "resumed").unwrap();
     assert_eq!((resumed.attr("h"), resumed.attr("previd")), (Some("2"), Some(device.sm_id.as_str())));
     assert!(success.child(ns::BIND2, "bound").is_none());
@@ -227,7 +223,7 @@ fn a_stream_that_is_over_is_said_to_be_and_another_begins() {
     device.lose(&mut world);
     alice.message(&mut world, "b@d", "missed");
     world.pass(Limits::DEFAULT.resume_window_ms + 1);
-    let success = device.scram2(&mut world, &format!("{}{}", all(PHONE), resume(&device))).unwrap();
+    let success = device.scram2(&mut world, &format!("{}{}", all(PHONE), device.resume_frame())).unwrap();
     let failed = success.child(ns::SM, "failed").unwrap().to_frame();
     assert!(failed.contains("h='1'") && failed.contains("<item-not-found"), "{failed}");
     assert!(success.child(ns::BIND2, "bound").unwrap().child(ns::SM, "enabled").is_some());
@@ -250,7 +246,7 @@ fn a_count_that_was_never_reached_ends_the_stream() {
     let mut device = modern(&mut world, PHONE);
     device.lose(&mut world);
     device.handled = Handled(7);
-    let answer = device.scram2(&mut world, &format!("{}{}", all(PHONE), resume(&device)));
+    let answer = device.scram2(&mut world, &format!("{}{}", all(PHONE), device.resume_frame()));
     assert_eq!(answer, None);
     assert!(!device.connected(&world));
     assert!(device.nonzas.iter().any(|e| e.to_frame().contains("<handled-count-too-high")));
@@ -448,7 +444,7 @@ fn signed_in(crash_at: Option<usize>) -> (usize, usize) {
         let wishes = format!(
             "{}{}",
             all(PHONE),
-            if device.sm_id.is_empty() { String::new() } else { resume(&device) }
+            if device.sm_id.is_empty() { String::new() } else { device.resume_frame() }
         );
         let success = device.scram2(&mut world, &wishes);
         if let Some(success) = success.filter(|answer| answer.name == "success") {
@@ -471,7 +467,7 @@ fn signed_in(crash_at: Option<usize>) -> (usize, usize) {
     body(&mut world, &mut device, "one");
     device.lose(&mut world);
     body(&mut world, &mut device, "two");
-    device.scram2(&mut world, &format!("{}{}", all(PHONE), resume(&device))).unwrap();
+    device.scram2(&mut world, &format!("{}{}", all(PHONE), device.resume_frame())).unwrap();
     world.pass(2_000);
     device.drain(&mut world);
     assert_eq!(device.bodies, ["one", "two"], "crash at {crash_at:?}");
