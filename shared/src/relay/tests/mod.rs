@@ -8,6 +8,7 @@ mod crash;
 mod damaged;
 mod delivery;
 mod devices;
+mod flush;
 mod framing;
 mod full;
 mod gate;
