@@ -11,6 +11,7 @@ mod delivery;
 mod devices;
 mod fast;
 mod flexible;
+mod flush;
 mod framing;
 mod full;
 mod gate;
