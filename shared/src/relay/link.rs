@@ -90,6 +90,14 @@ impl RelayEngine {
             Ok(element) => element,
             Err(fault) => return self.close_link(link, Some(fault.into()), 1000),
         };
+        if !self.holds_back(link, &element, text) {
+            self.take_frame(link, element, log);
+        }
+    }
+
+    /// What a connection says, when it is its turn.
+    pub(super) fn take_frame(&mut self, link: LinkId, element: Element, log: &dyn LogStore) {
+        let Some(known) = self.links.get(&link) else { return };
         // RFC 7395 §3.6
         if element.is(ns::FRAMING, "close") {
             return self.closed_by_client(link);
@@ -294,6 +302,9 @@ impl RelayEngine {
         if self.account.is_some() {
             return Err(StanzaError::CONFLICT);
         }
+        if self.removal.is_some() {
+            return Err(StanzaError::RESOURCE_CONSTRAINT);
+        }
         if self.config.registration != Registration::Open {
             return Err(StanzaError::NOT_ALLOWED);
         }
@@ -305,6 +316,7 @@ impl RelayEngine {
             sha256: keys(Mechanism::ScramSha256),
             created: self.now,
             blocked: Vec::new(),
+            removed: false,
         };
         self.account = Some(account.clone());
         self.gate.write(Op::PutAccount(account));

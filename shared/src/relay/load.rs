@@ -1,7 +1,10 @@
 //! Starting up: state is what the rows say, carried on by the log rows written since.
 
 use super::api::Counters;
+use super::cold::Cold;
 use super::link::Link;
+use super::parked::Parking;
+use super::removal::Removal;
 use super::rows::{DeviceRow, Rows, StreamRow};
 use super::stream::{Device, Sent, Stream};
 use super::transfer::Transfers;
@@ -17,6 +20,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 impl RelayEngine {
     /// Takes up where the store is, with the connections that outlived hibernation.
     pub fn load(now: Millis, rows: Rows, links: Vec<(LinkId, LinkState)>, config: Config) -> Self {
+        let removed = rows.account.as_ref().is_some_and(|account| account.removed);
+        let rows = if removed { rows_of_removed(rows) } else { rows };
         let saved = rows.marks.transferred;
         let noted = rows.tail.last().map(|row| row.transferred).unwrap_or_default();
         let remembered = links.iter().map(|(_, state)| state.transferred).max().unwrap_or_default();
@@ -37,6 +42,9 @@ impl RelayEngine {
             peers_unsaved: BTreeSet::new(),
             transfers: Transfers::default(),
             marks: rows.marks,
+            cold: Cold { last: rows.cold, moving: rows.moving, putting: None, look_at: Some(now) },
+            parking: Parking::default(),
+            removal: removed.then(Removal::default),
             poisoned: false,
             config,
         };
@@ -104,7 +112,16 @@ impl RelayEngine {
         // The clock may have been set back while the connection slept.
         let opened = state.opened.min(self.now);
         self.links.insert(link, Link::restore(state.phase, opened, state.failures));
+        if state.parked {
+            // What it said was lost, and it would never know: it must come again and say it again.
+            self.close_link(link, None, 1011);
+        }
     }
+}
+
+/// Of an account that is removed, only what is elsewhere is still of interest.
+fn rows_of_removed(rows: Rows) -> Rows {
+    Rows { cold: rows.cold, moving: rows.moving, last: rows.last, ..Rows::default() }
 }
 
 impl Stream {

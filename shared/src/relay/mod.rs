@@ -20,17 +20,21 @@
 //! device's numbered stream, its window and its place in the log. `mailbox`: messages in and out
 //! of the log. `transfer`: the way to other mailboxes. `request`: IQs and presence. `archive`: the
 //! log by pages. `offline`: what waits for a device. `devices`: which there are. `blocking`: who is
-//! not heard. `lobby`: clients that have not named their account.
+//! not heard. `cold`: moving old rows to segments; `walk`: reading them back; `parked`: waiting for
+//! that. `removal`: the end of an account. `lobby`: clients that have not named their account.
 
 pub mod api;
 mod archive;
 mod blocking;
+mod cold;
 mod devices;
 mod link;
 mod load;
 pub mod lobby;
 mod mailbox;
 mod offline;
+mod parked;
+mod removal;
 mod request;
 pub mod rows;
 mod session;
@@ -38,11 +42,13 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod transfer;
+mod walk;
 
 pub use api::{CallId, Config, Counters, Input, LinkState, Output, Phase, Registration};
 pub use api::{TransferItem, TransferReply, TransferRequest};
 
 use crate::bad::{self, Bug};
+use crate::cold::SegmentFault;
 use crate::entropy::Entropy;
 use crate::gate::{BatchNo, Gate, Released};
 use crate::id::{DeviceId, LinkId, StanzaSeq};
@@ -53,7 +59,10 @@ use crate::repeats::Repeats;
 use crate::time::Millis;
 use crate::wire::error::StreamCondition;
 use crate::wire::{Element, ns};
+use cold::Cold;
 use link::Link;
+use parked::Parking;
+use removal::Removal;
 use rows::{AccountRow, Marks, Op};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use stream::Device;
@@ -78,6 +87,9 @@ pub struct RelayEngine {
     peers_unsaved: BTreeSet<BareJid>,
     transfers: Transfers,
     marks: Marks,
+    cold: Cold,
+    parking: Parking,
+    removal: Option<Removal>,
     poisoned: bool,
 }
 
@@ -90,10 +102,14 @@ enum Effect {
     /// `<resumed h previd/>` of a stream.
     Resumed(LinkId, u64, String),
     /// `<failed h/>`, of a stream that is known but over.
-    Failed(LinkId, Option<u64>),
+    Failed(LinkId, Option<u64>, &'static str),
     Close(LinkId, u16),
     Transfer(TransferRequest),
     Reply(CallId, TransferReply),
+    PutSegment(String, Vec<u8>),
+    GetSegment(String),
+    DeleteSegment(String),
+    SegmentFault(String, SegmentFault),
 }
 
 impl RelayEngine {
@@ -118,12 +134,18 @@ impl RelayEngine {
             Input::LinkDown(link) => self.link_down(link),
             Input::Transfer(call, request) => self.transfer_in(call, request, log),
             Input::Transferred(peer, upto, reply) => self.transferred(&peer, upto, reply, log),
+            Input::SegmentPut(name, stored) => self.segment_put(name, stored),
+            Input::Segment(name, got) => self.segment_got(name, got, log),
+            Input::SegmentDeleted(name, deleted) => self.segment_deleted(name, deleted),
             Input::Wake => {}
             Input::Committed(no) => self.committed(no),
             Input::CommitFailed(_) => return self.poison(),
         }
         self.on_time();
         self.start_transfers(log);
+        self.get_segments(log);
+        self.move_old_rows(log);
+        self.remove_on(log);
         self.note_links();
     }
 
@@ -132,6 +154,9 @@ impl RelayEngine {
         match self.gate.poll() {
             Some(Released::Commit(no, ops)) => {
                 self.in_flight_upto = self.head.last();
+                if let Some(removal) = &mut self.removal {
+                    removal.handed_out(no, &ops);
+                }
                 Output::Commit(no, ops)
             }
             Some(Released::Effect(effect)) => self.released(effect),
@@ -155,8 +180,8 @@ impl RelayEngine {
                     Element::new(ns::SM, "resumed").with_attr("h", h(stream)).with_attr("previd", previd);
                 Output::Send(link, resumed.to_frame())
             }
-            Effect::Failed(link, stream) => {
-                let mut failed = session::failed("item-not-found");
+            Effect::Failed(link, stream, condition) => {
+                let mut failed = session::failed(condition);
                 if let Some(stream) = stream {
                     failed.set_attr("h", h(stream));
                 }
@@ -165,6 +190,10 @@ impl RelayEngine {
             Effect::Close(link, code) => Output::Close(link, code),
             Effect::Transfer(request) => Output::Transfer(request),
             Effect::Reply(call, reply) => Output::Reply(call, reply),
+            Effect::PutSegment(name, bytes) => Output::PutSegment(name, bytes),
+            Effect::GetSegment(name) => Output::GetSegment(name),
+            Effect::DeleteSegment(name) => Output::DeleteSegment(name),
+            Effect::SegmentFault(name, fault) => Output::SegmentFault(name, fault),
         }
     }
 
@@ -173,11 +202,17 @@ impl RelayEngine {
         self.links.values_mut().for_each(|link| link.opened = link.opened.minus(ms));
         self.devices.values_mut().filter_map(|device| device.stream.as_mut()).for_each(|s| s.pull(ms));
         self.transfers.pull(ms);
+        self.cold.pull(ms);
+        self.parking.pull(ms);
+        if let Some(removal) = &mut self.removal {
+            removal.pull(ms);
+        }
     }
 
     fn committed(&mut self, no: BatchNo) {
         if self.gate.committed(no) {
             self.head.committed(self.in_flight_upto);
+            self.removed(no);
         }
     }
 
@@ -212,6 +247,7 @@ impl RelayEngine {
 
     fn link_down(&mut self, link: LinkId) {
         self.remembered.remove(&link);
+        self.parking.leave(link);
         let Some(Link { phase: Phase::Bound(device), .. }) = self.links.remove(&link) else { return };
         self.suspend(&device, link);
     }
@@ -239,7 +275,11 @@ impl RelayEngine {
             let stream = device.stream.as_ref()?;
             stream.deadline(self.gate.durable(stream.no).handled(), &self.config.limits)
         });
-        unauthenticated.map(Link::deadline).chain(streams).chain(self.transfers.deadline()).min()
+        let moves = self.cold.deadline().filter(|_| self.config.cold && self.account.is_some());
+        let removal = self.removal.as_ref().and_then(Removal::deadline);
+        let segments = moves.into_iter().chain(self.parking.deadline()).chain(removal);
+        let others = streams.chain(self.transfers.deadline()).chain(segments);
+        unauthenticated.map(Link::deadline).chain(others).min()
     }
 
     /// Hands the driver what must outlive hibernation, where it has changed.
@@ -258,6 +298,7 @@ impl RelayEngine {
                 failures: link.failures,
                 counters,
                 transferred,
+                parked: self.parking.is_parked(*id),
             };
             if self.remembered.get(id) != Some(&state) {
                 self.remembered.insert(*id, state.clone());

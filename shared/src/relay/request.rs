@@ -55,6 +55,9 @@ impl RelayEngine {
         request: &Element,
         log: &dyn LogStore,
     ) -> Option<Result<(), StanzaError>> {
+        if let Some(removal) = self.remove_account(id, iq) {
+            return Some(removal);
+        }
         let allowed = self.for_this_account(iq);
         Some(match request.ns.as_str() {
             ns::MAM => allowed.and_then(|()| self.archive(id, iq, request, log)),
@@ -66,7 +69,7 @@ impl RelayEngine {
     }
 
     /// An error unless a request is for this account.
-    fn for_this_account(&self, iq: &Element) -> Result<(), StanzaError> {
+    pub(super) fn for_this_account(&self, iq: &Element) -> Result<(), StanzaError> {
         match stanza::address(iq, "to")? {
             Some(to) if to.bare.domain() != self.config.account.domain() => {
                 Err(StanzaError::REMOTE_SERVER_NOT_FOUND)

@@ -1,8 +1,9 @@
 //! What a mailbox keeps beside its log, and the operations of one commit.
 
+use crate::cold::{Moving, SegmentRow};
 use crate::id::{DeviceId, StanzaSeq};
 use crate::jid::{BareJid, Jid};
-use crate::log::LogRow;
+use crate::log::{LogRow, Sending};
 use crate::sasl::ServerKeys;
 use crate::sm::Handled;
 use crate::time::Millis;
@@ -20,6 +21,9 @@ pub struct AccountRow {
     /// Whom it does not hear (XEP-0191).
     #[serde(default)]
     pub blocked: Vec<Jid>,
+    /// Its owner has removed it (XEP-0077 §3.2), and what it has elsewhere is being deleted.
+    #[serde(default)]
+    pub removed: bool,
 }
 
 /// One of the account's devices.
@@ -120,6 +124,19 @@ pub enum Op {
     PutPeer(BareJid, StanzaSeq),
     /// Table `account`.
     PutMarks(Marks),
+    /// Table `account`: the run that is being moved to cold storage.
+    PutMoving(Option<Moving>),
+    /// Table `segment`: the run is in cold storage, and this is what repeats of its own messages
+    /// are recognised by.
+    PutSegment(SegmentRow, Vec<Sending>),
+    /// Table `log`: these places, the first and the last of them included, are in a segment.
+    DropLog(StanzaSeq, StanzaSeq),
+    /// Table `segment`: the own messages of every segment whose newest own message is older.
+    ForgetSources(Millis),
+    /// Table `segment`: the segment that begins there.
+    DeleteSegment(StanzaSeq),
+    /// Everything: the mailbox is as it was before anything was written.
+    Clear,
 }
 
 /// Everything an engine needs to start.
@@ -135,6 +152,12 @@ pub struct Rows {
     pub peers: Vec<(BareJid, StanzaSeq)>,
     /// Log rows above the lower of the two marks, in order.
     pub tail: Vec<LogRow>,
-    /// The newest row's place.
+    /// The newest row's place, wherever it is.
     pub last: StanzaSeq,
+    /// The newest place that is in a segment.
+    #[serde(default)]
+    pub cold: StanzaSeq,
+    /// The run that is being moved.
+    #[serde(default)]
+    pub moving: Option<Moving>,
 }

@@ -2,13 +2,15 @@
 //! resuming, and every way a stream loses its connection (RFC 6120 §7, XEP-0198 §3 and §5).
 
 use super::link::unknown;
+use super::parked::Resuming;
 use super::rows::Op;
 use super::stream::{Device, Sent, Stream};
 use super::{Effect, LogStore, Phase, RelayEngine};
 use crate::bad::{self, Bug};
-use crate::id::{DeviceId, LinkId};
+use crate::id::{DeviceId, LinkId, StanzaSeq};
 use crate::jid::prepared_resource;
 use crate::limits::DEVICE_UNSEEN_MS_MAX;
+use crate::log::LogRow;
 use crate::sm::{Handled, Window};
 use crate::wire::error::{StanzaError, StreamCondition};
 use crate::wire::stanza::{self, Kind};
@@ -16,6 +18,7 @@ use crate::wire::{Element, ns};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 
 impl RelayEngine {
     /// After authentication, before a device is known.
@@ -71,6 +74,8 @@ impl RelayEngine {
         }
         // What another device has confirmed is not offline mail for a new one (XEP-0160 §3).
         let newest = self.devices.values().map(|device| device.cursor).max().unwrap_or_default();
+        // Nor is what was confirmed before the last of them went.
+        let newest = newest.max(self.cold.last);
         self.marks.streams = self.marks.streams.saturating_add(1);
         let no = self.marks.streams;
         let now = self.now;
@@ -166,7 +171,16 @@ impl RelayEngine {
         let id = match found {
             Some((id, _, true)) => id,
             over => {
-                self.gate.effect(Effect::Failed(link, over.map(|(_, no, _)| no)));
+                self.gate.effect(Effect::Failed(link, over.map(|(_, no, _)| no), "item-not-found"));
+                return Ok(());
+            }
+        };
+        let rows = match self.rows_to_resume(link, &id, h, resume, log) {
+            Resuming::With(rows) => rows,
+            Resuming::Parked => return Ok(()),
+            Resuming::Refused(condition) => return Err(condition),
+            Resuming::Over(no) => {
+                self.gate.effect(Effect::Failed(link, Some(no), "internal-server-error"));
                 return Ok(());
             }
         };
@@ -178,12 +192,19 @@ impl RelayEngine {
         if let Some(old) = stream.link.take() {
             self.close_link(old, Some(StreamCondition::Conflict), 1000);
         }
-        self.take_over(link, &id, previd, log);
+        self.take_over(link, &id, previd, &rows, log);
         Ok(())
     }
 
     /// The stream goes on over this connection, with what the device has not had.
-    fn take_over(&mut self, link: LinkId, id: &DeviceId, previd: &str, log: &dyn LogStore) {
+    fn take_over(
+        &mut self,
+        link: LinkId,
+        id: &DeviceId,
+        previd: &str,
+        rows: &BTreeMap<StanzaSeq, LogRow>,
+        log: &dyn LogStore,
+    ) {
         let now = self.now;
         let Some(stream) = self.stream_mut(id) else { return };
         let carbons = stream.carbons;
@@ -193,7 +214,9 @@ impl RelayEngine {
         let had = |sent: &Sent| matches!(sent, Sent::Row(seq) if *seq <= cursor);
         let mut frames: Vec<String> = again
             .into_iter()
-            .map(|sent| sent.filter(|sent| !had(sent)).and_then(|sent| self.frame_of(id, sent, carbons, log)))
+            .map(|sent| {
+                sent.filter(|sent| !had(sent)).and_then(|sent| self.frame_of(id, sent, carbons, rows, log))
+            })
             .map(|frame| frame.unwrap_or_else(|| in_its_place().to_frame()))
             .collect();
         if bad::is(Bug::ReorderedOnResume) {

@@ -18,6 +18,7 @@ use crate::sm::{Handled, Window};
 use crate::time::Millis;
 use crate::wire::error::StreamCondition;
 use crate::wire::{Element, ns};
+use std::collections::BTreeMap;
 
 /// One of the account's devices.
 #[derive(Clone, Debug)]
@@ -400,17 +401,15 @@ impl RelayEngine {
     }
 
     /// Sends the results of a query and then its answer: all of them, or nothing of it is known.
-    pub(super) fn send_page(
-        &mut self,
-        id: &DeviceId,
-        results: Vec<Sent>,
-        answer: &Element,
-        log: &dyn LogStore,
-    ) {
+    pub(super) fn send_page(&mut self, id: &DeviceId, rows: &[LogRow], query: &str, answer: &Element) {
+        let to = self.config.account.with_resource(id.as_str());
+        let result = |row: &LogRow| {
+            let kept = ResultRow { seq: row.seq, bytes: row.stanza.len() as u64, query: query.to_owned() };
+            Some((Sent::Result(kept), archive::result(row, &to, query)?.to_frame()))
+        };
         let answer = answer.to_frame();
-        let page = results.into_iter().chain([Sent::Stanza(answer)]);
-        let page: Vec<(Sent, String)> =
-            page.filter_map(|sent| Some((sent.clone(), self.frame_of(id, sent, false, log)?))).collect();
+        let mut page: Vec<(Sent, String)> = rows.iter().filter_map(result).collect();
+        page.push((Sent::Stanza(answer.clone()), answer));
         let Some(stream) = self.stream_mut(id) else { return };
         let Some(link) = stream.link else { return };
         let mut frames = Vec::new();
@@ -426,19 +425,20 @@ impl RelayEngine {
         self.send_frames(id, link, frames);
     }
 
-    /// What a device is sent under a number.
+    /// What a device is sent under a number. `rows`: those that are not in the log any more.
     pub(super) fn frame_of(
         &self,
         id: &DeviceId,
         sent: Sent,
         carbons: bool,
+        rows: &BTreeMap<StanzaSeq, LogRow>,
         log: &dyn LogStore,
     ) -> Option<String> {
         let account = &self.config.account;
         match sent {
             Sent::Stanza(text) => Some(text),
             Sent::Result(result) => {
-                let row = self.head.row(log, result.seq)?;
+                let row = rows.get(&result.seq).cloned().or_else(|| self.head.row(log, result.seq))?;
                 Some(archive::result(&row, &account.with_resource(id.as_str()), &result.query)?.to_frame())
             }
             Sent::Row(seq) => {

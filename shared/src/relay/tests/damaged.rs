@@ -16,6 +16,7 @@ fn numbers_at_their_end_do_not_end_the_mailbox() {
         sha256: keys,
         created: Millis(0),
         blocked: Vec::new(),
+        removed: false,
     };
     let mut store = MailboxStore { account: Some(account), ..MailboxStore::default() };
     store.devices.insert("phone".into(), phone());

@@ -2,8 +2,10 @@
 
 mod archive;
 mod behind;
+mod blobs;
 mod blocking;
 mod clock;
+mod cold;
 mod crash;
 mod damaged;
 mod delivery;
@@ -13,6 +15,8 @@ mod full;
 mod gate;
 mod lobby;
 mod offline;
+mod parked;
+mod removal;
 mod resumption;
 mod transfer;
 mod world;

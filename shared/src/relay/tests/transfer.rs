@@ -51,6 +51,7 @@ pub fn bound() -> LinkState {
         failures: 0,
         counters: Some(counters),
         transferred: StanzaSeq(0),
+        parked: false,
     }
 }
 
@@ -73,6 +74,7 @@ impl Alone {
 
     pub fn load(store: MailboxStore, links: Vec<(LinkId, LinkState)>) -> Self {
         let config = Config {
+            cold: false,
             account: jid("a"),
             registration: Registration::Closed,
             seed: [0; 32],

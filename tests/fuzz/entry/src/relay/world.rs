@@ -68,6 +68,7 @@ pub fn account_row() -> AccountRow {
         sha256: leaf::keys().clone(),
         created: Millis(0),
         blocked: Vec::new(),
+        removed: false,
     }
 }
 
