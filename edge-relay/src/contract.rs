@@ -51,6 +51,10 @@ pub async fn answer(mailbox: &Mailbox, request: &mut Request) -> Result<Response
             let (peer, places): (BareJid, Vec<_>) = from_str(&body)?;
             Ok(json!({ "answer": store.received(&peer, &places) }))
         }
+        Some("segments") => {
+            let (after, before, newest_first, limit) = from_str(&body)?;
+            Ok(json!({ "answer": store.segments(after, before, newest_first, limit) }))
+        }
         Some("sources") => {
             let (since, limit) = from_str(&body)?;
             Ok(json!({ "answer": store.sources(since, limit) }))

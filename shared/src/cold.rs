@@ -161,7 +161,7 @@ pub fn pack(account: &BareJid, since: Millis, rows: &[LogRow]) -> Option<Packed>
     let row = SegmentRow {
         first,
         last,
-        name: format!("{account}/{}/{first}-{last}-{short}", since.0),
+        name: format!("{}/{}/{first}-{last}-{short}", folder(account), since.0),
         digest,
         bytes: bytes.len() as u64,
         start: rows.iter().map(|row| row.at).min()?,
@@ -170,6 +170,12 @@ pub fn pack(account: &BareJid, since: Millis, rows: &[LogRow]) -> Option<Packed>
         peers: shares(account, rows),
     };
     Some(Packed { row, sources: rows.iter().filter_map(Sending::of).collect(), bytes })
+}
+
+/// Where an account's segments are. A key of R2 has at most 1024 bytes, and an address may have more.
+fn folder(account: &BareJid) -> String {
+    let account = account.as_str();
+    if account.len() <= 512 { account.to_owned() } else { hexadecimal(&Sha256::digest(account)) }
 }
 
 fn shares(account: &BareJid, rows: &[LogRow]) -> Vec<Share> {

@@ -30,6 +30,8 @@ pub enum Ask {
     Size(Query),
     /// [`LogStore::received`].
     Received(BareJid, Vec<StanzaSeq>),
+    /// [`LogStore::segments`].
+    Segments(StanzaSeq, Option<StanzaSeq>, bool, usize),
     /// [`LogStore::sources`], newest first.
     Sources(Millis, usize),
 }
@@ -52,6 +54,9 @@ impl Keeps for MailboxStore {
             Ask::Select(query, limit) => value(&self.select(query, *limit)),
             Ask::Size(query) => value(&self.size(query)),
             Ask::Received(peer, places) => value(&self.received(peer, places)),
+            Ask::Segments(after, before, newest_first, limit) => {
+                value(&self.segments(*after, *before, *newest_first, *limit))
+            }
             Ask::Sources(since, limit) => value(&self.sources(*since, *limit)),
         }
     }
@@ -65,7 +70,7 @@ const LONG_LOG: u64 = 2_300;
 /// Above every place in a log: clients count their own places from 2^51 up.
 const PLACE_MAX: u64 = 1 << 52;
 
-trait Mailbox: Keeps<Op = Op, Ask = Ask> {}
+pub(crate) trait Mailbox: Keeps<Op = Op, Ask = Ask> {}
 impl<S: Keeps<Op = Op, Ask = Ask>> Mailbox for S {}
 
 /// The whole contract of a mailbox's store.
@@ -89,6 +94,7 @@ pub fn scripts<S: Mailbox>(seed: u64) -> Vec<Script<S>> {
         long_log(),
         many_of_each(),
     ];
+    scripts.extend(super::mailbox_segments::scripts());
     scripts.extend((0..DRAWN).map(|number| drawn(seed, number)));
     scripts
 }

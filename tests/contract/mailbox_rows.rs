@@ -139,7 +139,13 @@ pub fn stream_row(no: u64) -> StreamRow {
 }
 
 pub fn account_row(iterations: u32) -> AccountRow {
-    AccountRow { sha1: keys(iterations), sha256: keys(4096), created: Millis(3), blocked: vec![], removed: false }
+    AccountRow {
+        sha1: keys(iterations),
+        sha256: keys(4096),
+        created: Millis(3),
+        blocked: vec![],
+        removed: false,
+    }
 }
 
 pub fn keys(iterations: u32) -> ServerKeys {

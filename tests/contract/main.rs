@@ -19,6 +19,7 @@ mod draw;
 mod history;
 mod mailbox;
 mod mailbox_rows;
+mod mailbox_segments;
 mod script;
 
 use shared::memory::{ClientStore, MailboxStore};

@@ -153,7 +153,7 @@ impl RelayEngine {
         log: &dyn LogStore,
     ) -> Result<(), StanzaError> {
         let Walk { asked, mut rows, more, count, .. } = match self.parking.found.take() {
-            Some(Found::Page(walk)) => walk,
+            Some(Found::Page(walk)) => *walk,
             Some(Found::Fault(fault)) => return Err(error_of(fault)),
             _ => {
                 let mut walk = self.walk_of(request)?;
@@ -202,11 +202,11 @@ impl RelayEngine {
         let Some(Ok(mut walk)) = query.map(|query| self.walk_of(query)) else { return false };
         match self.walk_on(&mut walk, log) {
             Some(needed) => {
-                self.park(link, iq.clone(), Work::Page(walk), needed);
+                self.park(link, iq.clone(), Work::Page(Box::new(walk)), needed);
                 true
             }
             None => {
-                self.parking.found = Some(Found::Page(walk));
+                self.parking.found = Some(Found::Page(Box::new(walk)));
                 false
             }
         }

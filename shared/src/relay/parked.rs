@@ -60,7 +60,7 @@ struct Parked {
 #[derive(Clone, Debug)]
 pub(super) enum Work {
     /// A page of the archive.
-    Page(Walk),
+    Page(Box<Walk>),
     /// Rows that are sent again on a stream that is resumed: those there are, and those wanted.
     Rows(BTreeMap<StanzaSeq, LogRow>, Vec<StanzaSeq>),
 }
@@ -68,7 +68,7 @@ pub(super) enum Work {
 /// What came of it.
 #[derive(Clone, Debug)]
 pub(super) enum Found {
-    Page(Walk),
+    Page(Box<Walk>),
     Rows(BTreeMap<StanzaSeq, LogRow>),
     Fault(SegmentFault),
 }
@@ -220,12 +220,12 @@ impl RelayEngine {
         }
         let found = match fault {
             Some(fault) => Ok(Found::Fault(fault)),
-            None => self.work_on(&mut parked.work, log),
+            None => self.work_on(parked.work, log),
         };
         let found = match found {
             Ok(found) => found,
-            Err(needed) if self.now.since(parked.since) < PARKED_MS_MAX => {
-                parked.wants = needed;
+            Err((work, needed)) if self.now.since(parked.since) < PARKED_MS_MAX => {
+                (parked.work, parked.wants) = (work, needed);
                 return self.parking.waiting.push_back((link, parked));
             }
             Err(_) => Found::Fault(SegmentFault::Unreachable),
@@ -239,13 +239,13 @@ impl RelayEngine {
     }
 
     /// Takes what is needed of the segment at hand, up to the next that is needed.
-    fn work_on(&self, work: &mut Work, log: &dyn LogStore) -> Result<Found, SegmentRow> {
+    fn work_on(&self, work: Work, log: &dyn LogStore) -> Result<Found, (Work, SegmentRow)> {
         match work {
-            Work::Page(walk) => match self.walk_on(walk, log) {
-                Some(needed) => Err(needed),
-                None => Ok(Found::Page(walk.clone())),
+            Work::Page(mut walk) => match self.walk_on(&mut walk, log) {
+                Some(needed) => Err((Work::Page(walk), needed)),
+                None => Ok(Found::Page(walk)),
             },
-            Work::Rows(rows, wanted) => {
+            Work::Rows(mut rows, wanted) => {
                 let at_hand = self.parking.hand.as_ref().map(|hand| hand.rows.as_slice());
                 let at_hand = at_hand.unwrap_or_default().iter();
                 rows.extend(
@@ -253,9 +253,11 @@ impl RelayEngine {
                 );
                 let missing = wanted.iter().find(|seq| !rows.contains_key(seq));
                 match missing.map(|seq| self.segment_of(*seq, log)) {
-                    None => Ok(Found::Rows(std::mem::take(rows))),
+                    None => Ok(Found::Rows(rows)),
                     // A segment that is there and does not have its row would be asked for for ever.
-                    Some(Some(segment)) if self.parking.rows_of(&segment).is_none() => Err(segment),
+                    Some(Some(segment)) if self.parking.rows_of(&segment).is_none() => {
+                        Err((Work::Rows(rows, wanted), segment))
+                    }
                     Some(_) => Ok(Found::Fault(SegmentFault::Damaged)),
                 }
             }

@@ -117,8 +117,7 @@ impl RelayEngine {
 
     /// How many there are on all pages, for who asks for nothing else: they have to be counted.
     fn walk_count(&self, walk: &mut Walk, log: &dyn LogStore) -> Option<SegmentRow> {
-        let Some(count) = walk.count.filter(|_| walk.asked.ids.is_none()) else { return None };
-        let mut count = count;
+        let mut count = walk.count.filter(|_| walk.asked.ids.is_none())?;
         let mut query = Query { after: walk.counted, ..walk.asked.on_all_pages() };
         while let Some(segment) = self.next_segment(&query, log) {
             let shown = segment.shown(&query).or_else(|| {

@@ -62,7 +62,7 @@ fn segments(world: &mut World, account: &BareJid) -> Vec<(u64, u64)> {
 
 /// Every place is in the log or in one segment, every segment's rows are where its row says, and
 /// nothing else is there.
-fn assert_whole(world: &mut World, account: &BareJid, last: u64) {
+pub fn assert_whole(world: &mut World, account: &BareJid, last: u64) {
     let rows = world.disk(account).rows.clone();
     let mut places: Vec<u64> = rows.log.keys().map(|seq| seq.0).collect();
     for (row, _) in rows.segments.values() {

@@ -19,4 +19,5 @@ mod parked;
 mod removal;
 mod resumption;
 mod transfer;
+mod weather;
 mod world;
