@@ -55,11 +55,13 @@ impl MailboxHistory {
             MailboxOp::Append(row) => Some((at, row.clone())),
             _ => None,
         };
+        let dropped = |(at, op): (usize, &MailboxOp)| match op {
+            MailboxOp::DropLog(first, last) => Some((at, *first..=*last)),
+            _ => None,
+        };
+        let drops: Vec<_> = ops.iter().enumerate().filter_map(dropped).collect();
         let is_dropped = |at: usize, row: &LogRow| {
-            ops.iter().skip(at).any(|op| match op {
-                MailboxOp::DropLog(first, last) => (*first..=*last).contains(&row.seq),
-                _ => false,
-            })
+            drops.iter().any(|(later, places)| *later > at && places.contains(&row.seq))
         };
         let rows = ops.iter().enumerate().filter_map(appended);
         let mut rows: Vec<LogRow> =

@@ -74,7 +74,6 @@ pub(crate) trait Mailbox: Keeps<Op = Op, Ask = Ask> {}
 impl<S: Keeps<Op = Op, Ask = Ask>> Mailbox for S {}
 
 /// The whole contract of a mailbox's store.
-#[expect(private_bounds, reason = "a name for a long bound")]
 pub fn scripts<S: Mailbox>(seed: u64) -> Vec<Script<S>> {
     let mut scripts = vec![
         never_written(),

@@ -224,8 +224,8 @@ impl RelayEngine {
         };
         let found = match found {
             Ok(found) => found,
-            Err((work, needed)) if self.now.since(parked.since) < PARKED_MS_MAX => {
-                (parked.work, parked.wants) = (work, needed);
+            Err(more) if self.now.since(parked.since) < PARKED_MS_MAX => {
+                (parked.work, parked.wants) = *more;
                 return self.parking.waiting.push_back((link, parked));
             }
             Err(_) => Found::Fault(SegmentFault::Unreachable),
@@ -239,10 +239,10 @@ impl RelayEngine {
     }
 
     /// Takes what is needed of the segment at hand, up to the next that is needed.
-    fn work_on(&self, work: Work, log: &dyn LogStore) -> Result<Found, (Work, SegmentRow)> {
+    fn work_on(&self, work: Work, log: &dyn LogStore) -> Result<Found, Box<(Work, SegmentRow)>> {
         match work {
             Work::Page(mut walk) => match self.walk_on(&mut walk, log) {
-                Some(needed) => Err((Work::Page(walk), needed)),
+                Some(needed) => Err(Box::new((Work::Page(walk), needed))),
                 None => Ok(Found::Page(walk)),
             },
             Work::Rows(mut rows, wanted) => {
@@ -256,7 +256,7 @@ impl RelayEngine {
                     None => Ok(Found::Rows(rows)),
                     // A segment that is there and does not have its row would be asked for for ever.
                     Some(Some(segment)) if self.parking.rows_of(&segment).is_none() => {
-                        Err((Work::Rows(rows, wanted), segment))
+                        Err(Box::new((Work::Rows(rows, wanted), segment)))
                     }
                     Some(_) => Ok(Found::Fault(SegmentFault::Damaged)),
                 }

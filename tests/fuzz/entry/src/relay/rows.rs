@@ -38,6 +38,7 @@ impl Given {
             devices: self.devices.iter().map(|row| (row.device.clone(), row.clone())).collect(),
             peers: self.peers.iter().cloned().collect(),
             log: self.log.iter().map(|row| (row.seq, row.clone())).collect(),
+            ..MailboxStore::default()
         }
     }
 }
