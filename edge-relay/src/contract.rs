@@ -56,6 +56,10 @@ pub async fn answer(mailbox: &Mailbox, request: &mut Request) -> Result<Response
             let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
             Ok(json!({ "answer": store.items(&node, &ids) }))
         }
+        Some("segments") => {
+            let (after, before, newest_first, limit) = from_str(&body)?;
+            Ok(json!({ "answer": store.segments(after, before, newest_first, limit) }))
+        }
         Some("sources") => {
             let (since, limit) = from_str(&body)?;
             Ok(json!({ "answer": store.sources(since, limit) }))

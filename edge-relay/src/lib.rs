@@ -3,11 +3,13 @@
 //! not known here.
 //!
 //! `object` is what the runtime calls in the Durable Object of an account, `mailbox` runs its
-//! engine over `store` (rows), `links` (sockets), `calls` (other mailboxes) and `wake` (time).
+//! engine over `store` (rows), `links` (sockets), `calls` (other mailboxes), `cold` (segments of old
+//! rows, kept in R2 or by `segments`) and `wake` (time).
 //! `lobby` serves clients that have not named their account. `crash` says what becomes of a panic, `bind` reaches what the `worker` crate does not.
 
 mod bind;
 mod calls;
+mod cold;
 mod columns;
 #[cfg(feature = "contract")]
 mod contract;
@@ -17,6 +19,7 @@ mod lobby;
 mod mailbox;
 mod object;
 mod pause;
+mod segments;
 mod settings;
 mod store;
 mod wake;

@@ -9,16 +9,19 @@
 //! loads it from the rows.
 
 use crate::calls::{self, Waiting};
+use crate::cold::{self, Blobs};
 use crate::links::{self, Links};
 use crate::store::Store;
 use crate::wake::{Clock, now};
 use crate::{bind, crash, settings};
+use shared::cold::SegmentFault;
 use shared::id::LinkId;
 use shared::jid::BareJid;
 use shared::limits::Limits;
 use shared::relay::{CallId, Called, Config, Input, Output, RelayEngine, TransferReply, TransferRequest};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::future::Future;
 use std::rc::Rc;
 use worker::{Env, Error, Result, State, console_error};
 
@@ -35,6 +38,9 @@ pub enum Event {
     LinkDown(LinkId),
     Transfer(CallId, TransferRequest),
     Transferred(BareJid, Called, Option<TransferReply>),
+    SegmentPut(String, bool),
+    Segment(String, std::result::Result<Vec<u8>, SegmentFault>),
+    SegmentDeleted(String, bool),
     Wake,
 }
 
@@ -49,6 +55,9 @@ impl Event {
             Self::Transferred(peer, called, reply) => {
                 Input::Transferred(peer.clone(), *called, reply.clone())
             }
+            Self::SegmentPut(name, stored) => Input::SegmentPut(name, *stored),
+            Self::Segment(name, got) => Input::Segment(name, got.as_deref().map_err(|fault| *fault)),
+            Self::SegmentDeleted(name, deleted) => Input::SegmentDeleted(name, *deleted),
             Self::Wake => Input::Wake,
         }
     }
@@ -135,6 +144,29 @@ impl Mailbox {
                 }
                 Output::Transfer(request) => self.call(request),
                 Output::Reply(call, reply) => self.waiting.reply(call, reply),
+                Output::PutSegment(name, bytes) => {
+                    let blobs = self.blobs();
+                    self.under_way(async move {
+                        let stored = cold::put(blobs, &name, bytes).await;
+                        Event::SegmentPut(name, stored)
+                    });
+                }
+                Output::GetSegment(name) => {
+                    let (blobs, mailbox) = (self.blobs(), self.clone());
+                    // If it is lost, so are the connections that wait for it: nothing is left to do.
+                    self.state.wait_until(async move {
+                        let got = cold::get(blobs, &name).await;
+                        mailbox.happened(Event::Segment(name, got));
+                    });
+                }
+                Output::DeleteSegment(name) => {
+                    let blobs = self.blobs();
+                    self.under_way(async move {
+                        let deleted = cold::delete(blobs, &name).await;
+                        Event::SegmentDeleted(name, deleted)
+                    });
+                }
+                Output::SegmentFault(name, fault) => console_error!("segment {name} is {fault:?}"),
                 Output::WakeAt(at) => {
                     let mailbox = self.clone();
                     // Whoever connects to a name that is not registered must not cost storage.
@@ -149,7 +181,8 @@ impl Mailbox {
     fn load(&self) -> Result<RelayEngine> {
         let account = self.account().ok_or("this object belongs to no account")?;
         let registration = settings::registration(&self.env);
-        let config = Config { account, registration, seed: bind::random()?, limits: Limits::DEFAULT };
+        let cold = self.blobs().is_some();
+        let config = Config { account, registration, seed: bind::random()?, limits: Limits::DEFAULT, cold };
         Ok(RelayEngine::load(now(), self.store.load()?, self.links.load()?, config))
     }
 
@@ -177,15 +210,29 @@ impl Mailbox {
     }
 
     fn call(self: &Rc<Self>, request: TransferRequest) {
+        let env = self.env.clone();
+        self.under_way(async move {
+            let upto = request.upto();
+            let reply = calls::transfer(&env, &request).await;
+            Event::Transferred(request.to, upto, reply)
+        });
+    }
+
+    /// Has something done that must be begun again if the object is lost meanwhile.
+    fn under_way(self: &Rc<Self>, work: impl Future<Output = Event> + 'static) {
         let mailbox = self.clone();
         self.calls.set(self.calls.get() + 1);
         self.outlive();
         self.state.wait_until(async move {
-            let called = request.called();
-            let reply = calls::transfer(&mailbox.env, &request).await;
+            let event = work.await;
             mailbox.calls.set(mailbox.calls.get().saturating_sub(1));
-            mailbox.happened(Event::Transferred(request.to, called, reply));
+            mailbox.happened(event);
         });
+    }
+
+    /// Where this mailbox's segments are.
+    fn blobs(&self) -> Option<Blobs> {
+        Blobs::of(&self.env, self.account()?.as_str())
     }
 
     /// A socket was closed by the other side, or lost.

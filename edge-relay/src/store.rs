@@ -10,6 +10,7 @@ use crate::bind;
 use crate::columns::{Columns, log_row, log_values, number, place, text};
 use serde_json::{from_str, to_string};
 use shared::archive::{Query, Size};
+use shared::cold::SegmentRow;
 use shared::id::{DeviceId, StanzaSeq};
 use shared::jid::BareJid;
 use shared::log::{ItemStore, LogRow, LogStore, Sending};
@@ -19,7 +20,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use worker::{Result, SqlStorageValue as Value, State, console_error};
 
-const SCHEMA: [&str; 9] = [
+const SCHEMA: [&str; 10] = [
     "CREATE TABLE migration (version INTEGER PRIMARY KEY)",
     "CREATE TABLE log (seq INTEGER PRIMARY KEY, at INTEGER, out INTEGER, peer TEXT, peer_seq INTEGER, \
      source TEXT, sent TEXT, transferred INTEGER, archived INTEGER, stanza TEXT)",
@@ -30,8 +31,12 @@ const SCHEMA: [&str; 9] = [
     "CREATE TABLE pep_node (node TEXT PRIMARY KEY, row TEXT) WITHOUT ROWID",
     "CREATE TABLE pep_item (node TEXT, id TEXT, place INTEGER, at INTEGER, payload TEXT, \
      PRIMARY KEY (node, id)) WITHOUT ROWID",
+    "CREATE TABLE segment (first INTEGER PRIMARY KEY, last INTEGER, until INTEGER, row TEXT, sources TEXT)",
     "INSERT INTO migration VALUES (1)",
 ];
+/// Each table of the schema.
+const TABLES: [&str; 9] =
+    ["log", "device", "peer", "contact", "account", "pep_node", "pep_item", "segment", "migration"];
 const ROWS_ABOVE: &str = "SELECT seq, at, out, peer, peer_seq, source, sent, transferred, archived, stanza \
      FROM log WHERE seq > ? ORDER BY seq LIMIT ?";
 const SELECT: &str =
@@ -52,6 +57,15 @@ const ITEM_NOTES: &str = "SELECT node, id, place, at, octet_length(payload) FROM
 const ITEMS: &str = "SELECT node, id, place, at, payload FROM pep_item WHERE node = ? AND id IN";
 const PUT_ACCOUNT: &str =
     "INSERT INTO account VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value";
+
+const PUT_SEGMENT: &str = "INSERT INTO segment VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET \
+     last = excluded.last, until = excluded.until, row = excluded.row, sources = excluded.sources";
+const FORGET_SOURCES: &str = "UPDATE segment SET until = NULL, sources = NULL WHERE until < ?";
+/// Segments do not overlap: the first that reaches above a place is the one that begins at or before
+/// the next, or the one after it.
+const SEGMENTS: &str = "SELECT row FROM segment WHERE first < ? AND last > ? AND \
+     first >= coalesce((SELECT max(first) FROM segment WHERE first <= ?), 0) ORDER BY first";
+const SOURCES_MOVED: &str = "SELECT sources FROM segment WHERE until >= ? ORDER BY first DESC";
 
 /// Log rows that are looked at in one step when looking for own messages.
 const SOURCES_STEP: u64 = 1000;
@@ -100,6 +114,7 @@ impl Store {
             match row.text()?.as_str() {
                 "account" => rows.account = Some(from_str(&row.text()?)?),
                 "marks" => rows.marks = from_str(&row.text()?)?,
+                "moving" => rows.moving = Some(from_str(&row.text()?)?),
                 _ => {}
             }
         }
@@ -122,6 +137,11 @@ impl Store {
         if let Some(row) = self.run("SELECT max(seq) FROM log", vec![])?.into_iter().next() {
             rows.last = StanzaSeq(Columns::new(row).optional_number()?.unwrap_or_default());
         }
+        let newest = self.run("SELECT last FROM segment ORDER BY first DESC LIMIT 1", vec![])?;
+        if let Some(row) = newest.into_iter().next() {
+            rows.cold = Columns::new(row).seq()?;
+            rows.last = rows.last.max(rows.cold);
+        }
         let Marks { checkpoint, transferred, .. } = rows.marks;
         rows.tail = self.rows_above(checkpoint.min(transferred), PLACE_MAX)?;
         Ok(rows)
@@ -129,14 +149,26 @@ impl Store {
 
     /// Applies all operations or none.
     pub fn commit(&self, ops: &[Op]) -> Result<()> {
+        let is_made = Cell::new(false);
         bind::transaction(&self.state, || {
-            if !self.has_schema.get() {
-                SCHEMA.iter().try_for_each(|statement| self.run(statement, vec![]).map(|_| ()))?;
+            is_made.set(self.has_schema.get());
+            self.make(&is_made)?;
+            for op in ops {
+                self.make(&is_made)?;
+                self.apply(op)?;
+                is_made.set(*op != Op::Clear);
             }
-            ops.iter().try_for_each(|op| self.apply(op))
+            Ok(())
         })?;
-        self.has_schema.set(true);
+        self.has_schema.set(is_made.get());
         Ok(())
+    }
+
+    fn make(&self, is_made: &Cell<bool>) -> Result<()> {
+        if is_made.replace(true) {
+            return Ok(());
+        }
+        SCHEMA.iter().try_for_each(|statement| self.run(statement, vec![]).map(|_| ()))
     }
 
     fn apply(&self, op: &Op) -> Result<()> {
@@ -159,6 +191,19 @@ impl Store {
             }
             Op::DeleteItem(node, id) => {
                 ("DELETE FROM pep_item WHERE node = ? AND id = ?", vec![text(node), text(id)])
+            }
+            Op::PutMoving(Some(moving)) => (PUT_ACCOUNT, vec![text("moving"), text(&to_string(moving)?)]),
+            Op::PutMoving(None) => ("DELETE FROM account WHERE key = 'moving'", vec![]),
+            Op::PutSegment(row, sources) => (PUT_SEGMENT, segment_values(row, sources)?),
+            Op::DropLog(first, last) => {
+                ("DELETE FROM log WHERE seq BETWEEN ? AND ?", vec![place(*first)?, place(*last)?])
+            }
+            Op::ForgetSources(before) => (FORGET_SOURCES, vec![number(before.0)?]),
+            Op::DeleteSegment(first) => ("DELETE FROM segment WHERE first = ?", vec![place(*first)?]),
+            Op::Clear => {
+                return TABLES
+                    .iter()
+                    .try_for_each(|table| self.run(&format!("DROP TABLE {table}"), vec![]).map(|_| ()));
             }
         };
         self.run(statement, values).map(|_| ())
@@ -238,10 +283,43 @@ impl Store {
                 }
             }
             if !any_recent || found.len() >= limit {
-                return Ok(found);
+                break;
             }
         }
+        if found.len() < limit {
+            for mut row in self.run(SOURCES_MOVED, vec![number(since.0)?])?.into_iter().map(Columns::new) {
+                let moved: Vec<Sending> = from_str(&row.text()?)?;
+                found.extend(moved.into_iter().rev().filter(|sending| sending.at >= since));
+            }
+            found.truncate(limit);
+        }
+        Ok(found)
     }
+
+    fn segment_rows(
+        &self,
+        after: StanzaSeq,
+        before: Option<StanzaSeq>,
+        newest_first: bool,
+        limit: u64,
+    ) -> Result<Vec<SegmentRow>> {
+        let order = if newest_first { "DESC" } else { "ASC" };
+        let before = place(before.unwrap_or(StanzaSeq(PLACE_MAX)))?;
+        let values = vec![before, place(after)?, place(after.next())?, number(limit)?];
+        let rows = self.run(&format!("{SEGMENTS} {order} LIMIT ?"), values)?;
+        rows.into_iter().map(|row| Ok(from_str(&Columns::new(row).text()?)?)).collect()
+    }
+}
+
+fn segment_values(row: &SegmentRow, sources: &[Sending]) -> Result<Vec<Value>> {
+    let until = sources.iter().map(|sending| sending.at).max();
+    Ok(vec![
+        place(row.first)?,
+        place(row.last)?,
+        until.map_or(Ok(Value::Null), |until| number(until.0))?,
+        text(&to_string(row)?),
+        if until.is_some() { text(&to_string(sources)?) } else { Value::Null },
+    ])
 }
 
 /// The rows that a query selects: the condition and its values.
@@ -294,6 +372,19 @@ impl LogStore for Store {
             return Vec::new();
         }
         self.read(self.rows_above(after, limit as u64))
+    }
+
+    fn segments(
+        &self,
+        after: StanzaSeq,
+        before: Option<StanzaSeq>,
+        newest_first: bool,
+        limit: usize,
+    ) -> Vec<SegmentRow> {
+        if !self.has_schema.get() {
+            return Vec::new();
+        }
+        self.read(self.segment_rows(after, before, newest_first, limit as u64))
     }
 
     fn sources(&self, since: Millis, limit: usize) -> Vec<Sending> {

@@ -11,6 +11,8 @@ use worker::{Date, State, console_error};
 
 /// Up to here a timer does; the object would not have hibernated much earlier anyway.
 const TIMER_MS_MAX: u64 = 15_000;
+/// From here on an alarm is far: it is asked whether there is one already.
+const FAR_MS_MIN: u64 = 3_600_000;
 /// An alarm that is overdue by this much is not coming.
 const ALARM_LATE_MS_MAX: u64 = 120_000;
 
@@ -32,6 +34,7 @@ pub struct Clock {
     timer: RefCell<Option<(Millis, AbortHandle)>>,
     alarm: Cell<Alarm>,
     wanted: Cell<Option<Millis>>,
+    asking: Cell<bool>,
     /// How often the alarm was set since the object was constructed.
     pub alarms_set: Cell<u64>,
 }
@@ -39,8 +42,8 @@ pub struct Clock {
 impl Clock {
     /// The clock of this object. Touches nothing.
     pub fn new(state: Rc<State>) -> Rc<Self> {
-        let (timer, wanted, alarms_set) = Default::default();
-        Rc::new(Self { state, timer, alarm: Cell::new(Alarm::Unknown), wanted, alarms_set })
+        let (timer, wanted, asking, alarms_set) = Default::default();
+        Rc::new(Self { state, timer, alarm: Cell::new(Alarm::Unknown), wanted, asking, alarms_set })
     }
 
     /// The alarm went off: there is none any more.
@@ -55,12 +58,36 @@ impl Clock {
     pub fn wake_at(self: &Rc<Self>, at: Option<Millis>, alarm: bool, wake: impl FnOnce() + 'static) {
         match at.map(|at| (at, at.since(now()))) {
             Some((at, ms)) if ms <= TIMER_MS_MAX || !alarm => self.set_timer(at, ms, wake),
-            Some((at, _)) => {
+            Some((at, ms)) => {
                 self.stop_timer();
-                self.alarm_by(at);
+                if ms >= FAR_MS_MIN && self.alarm.get() == Alarm::Unknown {
+                    self.ask_for_alarm(at);
+                } else {
+                    self.alarm_by(at);
+                }
             }
             None => self.stop_timer(),
         }
+    }
+
+    /// The same for what is far away: nothing is lost if it is set a moment later, and an object
+    /// that is constructed again and again must not write a row each time to set what is set.
+    fn ask_for_alarm(self: &Rc<Self>, at: Millis) {
+        if self.asking.replace(true) {
+            return;
+        }
+        let clock = self.clone();
+        spawn_local(async move {
+            let set = clock.state.storage().get_alarm().await;
+            clock.asking.set(false);
+            let set = set.ok().flatten().and_then(|ms| u64::try_from(ms).ok()).map(Millis);
+            match set.filter(|set| *set <= at && now().since(*set) < ALARM_LATE_MS_MAX) {
+                // One that was set meanwhile is nearer.
+                Some(set) if clock.alarm.get() == Alarm::Unknown => clock.alarm.set(Alarm::At(set)),
+                Some(_) => {}
+                None => clock.alarm_by(at),
+            }
+        });
     }
 
     /// Has the object woken by then, whatever becomes of it until then.

@@ -56,6 +56,11 @@ impl StanzaSeq {
         (seq.0 > 0 && seq.to_string() == text).then_some(seq)
     }
 
+    /// The place before this one.
+    pub fn before(self) -> Self {
+        Self(self.0.saturating_sub(1))
+    }
+
     /// The place after this one.
     pub fn next(self) -> Self {
         Self(self.0.saturating_add(1))

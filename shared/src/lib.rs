@@ -12,6 +12,7 @@
 //! - [`log`]: a message is appended once; whoever must still receive it holds a cursor.
 //!   [`repeats`]: what its sender sends again. [`delivery`]: what a row of it looks like to each
 //!   device. [`archive`]: reading it by question. [`offline`]: what waits for a device, in pages.
+//!   [`cold`]: the part of it that everybody has, in segments elsewhere.
 //! - [`gate`]: nothing leaves before the rows it depends on are on disk.
 //! - [`relay`] and [`client`]: the two engines. Both are driven alike: `handle` one input, then
 //!   `poll` until `WakeAt`.
@@ -24,6 +25,7 @@
 pub mod archive;
 pub mod bad;
 pub mod client;
+pub mod cold;
 pub mod delivery;
 pub mod entropy;
 pub mod gate;

@@ -136,6 +136,27 @@ pub const REGISTRATIONS_MAX: u32 = 5;
 /// How many bursts somebody may say, and be told of each stanza that it is too much, before the
 /// connection ends.
 pub const RATE_CLOSE_FACTOR: u64 = 4;
+/// Bytes that a segment may have once it is inflated. Above what any is made of: `segment_bytes_max`
+/// or one row of the greatest size, with every character escaped.
+pub const SEGMENT_INFLATED_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// How long the blob store may take to give, take or delete a segment. Well below the half minute
+/// after which a client takes a silent relay for a lost one.
+pub const SEGMENT_MS_MAX: u64 = 12_000;
+/// A segment that was read stays in memory this long for the next page, if the mailbox does.
+pub const SEGMENT_CACHE_MS: u64 = 60_000;
+/// Frames of one connection that wait behind one that waits for a segment, and their bytes. From
+/// there on the connection is closed, and its client sends them again.
+pub const PARKED_FRAMES_MAX: usize = 64;
+/// See [`PARKED_FRAMES_MAX`].
+pub const PARKED_BYTES_MAX: usize = 1024 * 1024;
+/// How long a request may wait for all the segments it needs. Also below that half minute.
+pub const PARKED_MS_MAX: u64 = 15_000;
+/// Pause before a segment that could not be stored is tried again: until then its rows are where
+/// they were.
+pub const SEGMENT_RETRY_MS: u64 = 3_600_000;
+/// Pause before one that could not be deleted is tried again: somebody waits for that.
+pub const REMOVAL_RETRY_MS: u64 = 60_000;
+
 /// First and longest pause between two tries of a transfer.
 pub const TRANSFER_RETRY_MS_MIN: u64 = 500;
 /// See [`TRANSFER_RETRY_MS_MIN`].
@@ -226,6 +247,18 @@ pub struct Limits {
     pub byte_rate: Rate,
     /// Presence from all devices of an account, each of which goes to all who may see it.
     pub presence_rate: Rate,
+    /// Confirmed rows of the log older than this go to cold storage (R28). Above
+    /// `resume_window_ms`.
+    pub cold_after_ms: u64,
+    /// ... at least so many at a time: a segment costs a write of its own,
+    pub segment_rows_min: u64,
+    /// ... and at most so many,
+    pub segment_rows_max: usize,
+    /// ... which are not more than this together (`cold::weight`), unless one alone is. One
+    /// segment is in memory at a time, and its row in the mailbox must fit into 2 MB.
+    pub segment_bytes_max: usize,
+    /// Pause between two times that an idle mailbox wakes only to move what has become old.
+    pub cold_every_ms: u64,
     /// How old a message may be that a client sends again by itself, when it does not know whether
     /// the relay has it.
     pub client_retry_ms_max: u64,
@@ -266,6 +299,11 @@ impl Limits {
         stanza_rate: Rate { per_s: 2_000, burst: 20_000 },
         byte_rate: Rate { per_s: 4 * 1024 * 1024, burst: 64 * 1024 * 1024 },
         presence_rate: Rate { per_s: 10, burst: 300 },
+        cold_after_ms: 7 * 86_400_000,
+        segment_rows_min: 200,
+        segment_rows_max: 1_000,
+        segment_bytes_max: 1024 * 1024,
+        cold_every_ms: 86_400_000,
         client_retry_ms_max: 30 * 86_400_000,
         client_window_stanzas_max: 100,
         client_recent_keys_max: 2_000,

@@ -8,6 +8,7 @@
 //! kept is behind [`LogStore`]; what a row looks like to a device is `delivery`'s to say.
 
 use crate::archive::{Query, Size};
+use crate::cold::SegmentRow;
 use crate::id::{DeviceId, OriginId, StanzaSeq};
 use crate::jid::BareJid;
 use crate::relay::rows::ItemRow;
@@ -133,7 +134,18 @@ pub trait LogStore: ItemStore {
     /// Which of these places of another mailbox's log are in this one.
     fn received(&self, peer: &BareJid, places: &[StanzaSeq]) -> Vec<StanzaSeq>;
 
-    /// The newest own messages (at most `limit`, none older than `since`), any order.
+    /// Up to `limit` segments with a place above `after` and one below `before`, in order or, if
+    /// asked for, the newest first.
+    fn segments(
+        &self,
+        after: StanzaSeq,
+        before: Option<StanzaSeq>,
+        newest_first: bool,
+        limit: usize,
+    ) -> Vec<SegmentRow>;
+
+    /// The newest own messages (at most `limit`, none older than `since`), any order: of the log,
+    /// and of the segments as long as they have them.
     fn sources(&self, since: Millis, limit: usize) -> Vec<Sending>;
 }
 
@@ -220,6 +232,11 @@ impl Head {
         let mut found = store.received(peer, places);
         let rows = self.uncommitted.values().filter(|row| row.came_from(peer, places));
         found.extend(rows.map(|row| row.peer_seq));
+        let mut above = StanzaSeq(0);
+        while let Some(segment) = store.segments(above, None, false, 1).into_iter().next() {
+            above = segment.last;
+            found.extend(segment.received(peer, places));
+        }
         found
     }
 
@@ -299,6 +316,10 @@ mod tests {
         }
 
         fn received(&self, _: &BareJid, _: &[StanzaSeq]) -> Vec<StanzaSeq> {
+            unreachable!()
+        }
+
+        fn segments(&self, _: StanzaSeq, _: Option<StanzaSeq>, _: bool, _: usize) -> Vec<SegmentRow> {
             unreachable!()
         }
 

@@ -7,6 +7,7 @@ use crate::client;
 use crate::client::rows::{
     AccountRow, ConversationRow, MessageKey, MessageRow, OutboxRow, OwedRow, SessionRow,
 };
+use crate::cold::{Moving, SegmentRow};
 use crate::id::{DeviceId, OriginId, StanzaSeq};
 use crate::jid::BareJid;
 use crate::log::{ItemStore, LogRow, LogStore, Sending};
@@ -28,12 +29,16 @@ pub struct MailboxStore {
     pub peers: BTreeMap<BareJid, StanzaSeq>,
     /// See [`relay::rows::Rows::contacts`].
     pub contacts: BTreeMap<BareJid, ContactRow>,
-    /// The whole log.
-    pub log: BTreeMap<StanzaSeq, LogRow>,
     /// See [`relay::rows::Rows::nodes`].
     pub nodes: BTreeMap<String, NodeRow>,
     /// All items, by the names of their nodes and their own.
     pub items: BTreeMap<(String, String), ItemRow>,
+    /// The log, but for what is in segments.
+    pub log: BTreeMap<StanzaSeq, LogRow>,
+    /// The segments, with the own messages of each.
+    pub segments: BTreeMap<StanzaSeq, (SegmentRow, Vec<Sending>)>,
+    /// See [`relay::rows::Rows::moving`].
+    pub moving: Option<Moving>,
 }
 
 impl MailboxStore {
@@ -56,6 +61,16 @@ impl MailboxStore {
             }
             Op::PutItem(row) => drop(self.items.insert((row.node.clone(), row.id.clone()), row)),
             Op::DeleteItem(node, id) => drop(self.items.remove(&(node, id))),
+            Op::PutMoving(moving) => self.moving = moving,
+            Op::PutSegment(row, sources) => drop(self.segments.insert(row.first, (row, sources))),
+            Op::DropLog(first, last) => self.log.retain(|seq, _| *seq < first || *seq > last),
+            Op::ForgetSources(before) => {
+                let old = |sources: &[Sending]| sources.iter().all(|sending| sending.at < before);
+                let segments = self.segments.values_mut().filter(|(_, sources)| old(sources));
+                segments.for_each(|(_, sources)| sources.clear());
+            }
+            Op::DeleteSegment(first) => drop(self.segments.remove(&first)),
+            Op::Clear => *self = Self::default(),
         }
     }
 
@@ -69,9 +84,11 @@ impl MailboxStore {
             peers: self.peers.iter().map(|(peer, seq)| (peer.clone(), *seq)).collect(),
             contacts: self.contacts.values().cloned().collect(),
             tail: self.log.range(from.next()..).map(|(_, row)| row.clone()).collect(),
-            last: self.log.keys().next_back().copied().unwrap_or_default(),
             nodes: self.nodes.values().cloned().collect(),
             items: self.items.values().map(ItemNote::from).collect(),
+            last: self.log.keys().next_back().copied().unwrap_or_default().max(self.cold()),
+            cold: self.cold(),
+            moving: self.moving.clone(),
         }
     }
 }
@@ -83,7 +100,25 @@ impl ItemStore for MailboxStore {
     }
 }
 
+impl MailboxStore {
+    fn cold(&self) -> StanzaSeq {
+        self.segments.values().map(|(row, _)| row.last).max().unwrap_or_default()
+    }
+}
+
 impl LogStore for MailboxStore {
+    fn segments(
+        &self,
+        after: StanzaSeq,
+        before: Option<StanzaSeq>,
+        newest_first: bool,
+        limit: usize,
+    ) -> Vec<SegmentRow> {
+        let within = |row: &&SegmentRow| row.last > after && before.is_none_or(|before| row.first < before);
+        let rows = || self.segments.values().map(|(row, _)| row).filter(within).cloned();
+        if newest_first { rows().rev().take(limit).collect() } else { rows().take(limit).collect() }
+    }
+
     fn received(&self, peer: &BareJid, places: &[StanzaSeq]) -> Vec<StanzaSeq> {
         self.log.values().filter(|row| row.came_from(peer, places)).map(|row| row.peer_seq).collect()
     }
@@ -102,8 +137,11 @@ impl LogStore for MailboxStore {
     }
 
     fn sources(&self, since: Millis, limit: usize) -> Vec<Sending> {
-        let newest = self.log.values().rev().filter(|row| row.at >= since);
-        newest.filter_map(Sending::of).take(limit).collect()
+        let moved = self.segments.values().flat_map(|(_, sources)| sources).cloned();
+        let mut all: Vec<Sending> = moved.chain(self.log.values().filter_map(Sending::of)).collect();
+        all.retain(|sending| sending.at >= since);
+        all.sort_by_key(|sending| sending.seq);
+        all.into_iter().rev().take(limit).collect()
     }
 }
 

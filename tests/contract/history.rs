@@ -6,10 +6,12 @@ use crate::{browser, mailbox};
 use serde_json::{Value, json};
 use shared::archive::{Query, Size};
 use shared::client::rows::{MessageRow, Op as BrowserOp};
+use shared::cold::SegmentRow;
 use shared::id::StanzaSeq;
 use shared::limits::Limits;
 use shared::log::{Direction, LogRow, Sending};
 use shared::relay::rows::{ItemNote, ItemRow, Marks, Op as MailboxOp};
+use std::cmp::Reverse;
 
 /// Everything ever committed to a mailbox.
 #[derive(Default)]
@@ -41,12 +43,29 @@ fn newest_first(messages: &mut [MessageRow]) {
 }
 
 impl MailboxHistory {
+    /// Nothing before the newest clearing counts.
+    fn ops(&self) -> &[MailboxOp] {
+        let cleared = self.0.iter().rposition(|op| *op == MailboxOp::Clear);
+        &self.0[cleared.map_or(0, |at| at + 1)..]
+    }
+
     fn log(&self) -> Vec<LogRow> {
-        let appended = |op: &MailboxOp| match op {
-            MailboxOp::Append(row) => Some(row.clone()),
+        let ops = self.ops();
+        let appended = |(at, op): (usize, &MailboxOp)| match op {
+            MailboxOp::Append(row) => Some((at, row.clone())),
             _ => None,
         };
-        let mut rows: Vec<LogRow> = self.0.iter().filter_map(appended).collect();
+        let dropped = |(at, op): (usize, &MailboxOp)| match op {
+            MailboxOp::DropLog(first, last) => Some((at, *first..=*last)),
+            _ => None,
+        };
+        let drops: Vec<_> = ops.iter().enumerate().filter_map(dropped).collect();
+        let is_dropped = |at: usize, row: &LogRow| {
+            drops.iter().any(|(later, places)| *later > at && places.contains(&row.seq))
+        };
+        let rows = ops.iter().enumerate().filter_map(appended);
+        let mut rows: Vec<LogRow> =
+            rows.filter(|(at, row)| !is_dropped(*at, row)).map(|(_, row)| row).collect();
         rows.sort_by_key(|row| row.seq);
         rows
     }
@@ -54,9 +73,9 @@ impl MailboxHistory {
     /// An item stands if nothing took it away since: neither its own end nor its node's.
     fn items(&self) -> Vec<ItemRow> {
         let mut items: Vec<ItemRow> = Vec::new();
-        for (place, op) in self.0.iter().enumerate() {
+        for (place, op) in self.ops().iter().enumerate() {
             let MailboxOp::PutItem(row) = op else { continue };
-            let is_over = self.0[place + 1..].iter().any(|later| match later {
+            let is_over = self.ops()[place + 1..].iter().any(|later| match later {
                 MailboxOp::PutItem(other) => (&other.node, &other.id) == (&row.node, &row.id),
                 MailboxOp::DeleteItem(node, id) => (node, id) == (&row.node, &row.id),
                 MailboxOp::DeleteNode(node) => *node == row.node,
@@ -69,6 +88,31 @@ impl MailboxHistory {
         items.sort_by(|a, b| (&a.node, &a.id).cmp(&(&b.node, &b.id)));
         items
     }
+
+    /// The segments that stand, in order, with the own messages that they still have.
+    fn segments(&self) -> Vec<(SegmentRow, Vec<Sending>)> {
+        let ops = self.ops();
+        let mut standing: Vec<(SegmentRow, Vec<Sending>)> = Vec::new();
+        for (at, op) in ops.iter().enumerate() {
+            let MailboxOp::PutSegment(row, sources) = op else { continue };
+            let mut later = ops.iter().skip(at + 1);
+            let is_replaced = later.clone().any(|op| match op {
+                MailboxOp::PutSegment(newer, _) => newer.first == row.first,
+                MailboxOp::DeleteSegment(first) => *first == row.first,
+                _ => false,
+            });
+            let newest = sources.iter().map(|sending| sending.at).max();
+            let is_forgotten = later.any(|op| match op {
+                MailboxOp::ForgetSources(before) => newest.is_some_and(|newest| newest < *before),
+                _ => false,
+            });
+            if !is_replaced {
+                standing.push((row.clone(), if is_forgotten { Vec::new() } else { sources.clone() }));
+            }
+        }
+        standing.sort_by_key(|(row, _)| row.first);
+        standing
+    }
 }
 
 impl Keeps for MailboxHistory {
@@ -80,43 +124,49 @@ impl Keeps for MailboxHistory {
     }
 
     fn rows(&self) -> Value {
-        let account = newest(&self.0, |op| match op {
+        let account = newest(self.ops(), |op| match op {
             MailboxOp::PutAccount(row) => Some(row.clone()),
             _ => None,
         });
-        let marks = newest(&self.0, |op| match op {
+        let marks = newest(self.ops(), |op| match op {
             MailboxOp::PutMarks(marks) => Some(*marks),
             _ => None,
         });
         let marks = marks.unwrap_or(Marks::default());
-        let devices = standing(&self.0, |op| match op {
+        let devices = standing(self.ops(), |op| match op {
             MailboxOp::PutDevice(row) => Some((row.device.clone(), Some(row.clone()))),
             MailboxOp::DeleteDevice(id) => Some((id.clone(), None)),
             _ => None,
         });
-        let peers = standing(&self.0, |op| match op {
+        let peers = standing(self.ops(), |op| match op {
             MailboxOp::PutPeer(peer, seq) => Some((peer.clone(), Some((peer.clone(), *seq)))),
             _ => None,
         });
-        let contacts = standing(&self.0, |op| match op {
+        let contacts = standing(self.ops(), |op| match op {
             MailboxOp::PutContact(row) => Some((row.jid.clone(), Some(row.clone()))),
             MailboxOp::DeleteContact(jid) => Some((jid.clone(), None)),
             _ => None,
         });
-        let nodes = standing(&self.0, |op| match op {
+        let nodes = standing(self.ops(), |op| match op {
             MailboxOp::PutNode(row) => Some((row.node.clone(), Some(row.clone()))),
             MailboxOp::DeleteNode(node) => Some((node.clone(), None)),
             _ => None,
         });
         let items: Vec<ItemNote> = self.items().iter().map(ItemNote::from).collect();
         let log = self.log();
-        let last = log.last().map_or(0, |row| row.seq.0);
+        let cold = self.segments().last().map_or(0, |(row, _)| row.last.0);
+        let last = log.last().map_or(0, |row| row.seq.0).max(cold);
+        let moving = newest(self.ops(), |op| match op {
+            MailboxOp::PutMoving(moving) => Some(moving.clone()),
+            _ => None,
+        });
         let is_in_tail = |row: &LogRow| row.seq > marks.checkpoint || row.seq > marks.transferred;
         let tail: Vec<LogRow> = log.into_iter().filter(is_in_tail).collect();
         json!({
             "account": value(&account), "marks": value(&marks), "devices": value(&devices),
             "peers": value(&peers), "contacts": value(&contacts), "tail": value(&tail), "last": last,
             "nodes": value(&nodes), "items": value(&items),
+            "cold": cold, "moving": value(&moving.flatten()),
         })
     }
 
@@ -152,10 +202,22 @@ impl Keeps for MailboxHistory {
                 value(&items)
             }
             mailbox::Ask::Sources(since, limit) => {
-                log.retain(|row| row.at >= *since && row.source.is_some());
-                let newest = log.split_off(log.len().saturating_sub(*limit));
-                let told: Vec<_> = newest.iter().rev().filter_map(Sending::of).collect();
-                value(&told)
+                let moved = self.segments().into_iter().flat_map(|(_, sources)| sources);
+                let mut own: Vec<Sending> = moved.chain(log.iter().filter_map(Sending::of)).collect();
+                own.retain(|sending| sending.at >= *since);
+                own.sort_by_key(|sending| Reverse(sending.seq));
+                own.truncate(*limit);
+                value(&own)
+            }
+            mailbox::Ask::Segments(after, before, newest_first, limit) => {
+                let mut rows: Vec<SegmentRow> = self.segments().into_iter().map(|(row, _)| row).collect();
+                rows.retain(|row| row.last > *after);
+                rows.retain(|row| before.is_none_or(|before| row.first < before));
+                if *newest_first {
+                    rows.reverse();
+                }
+                rows.truncate(*limit);
+                value(&rows)
             }
         }
     }

@@ -2,7 +2,8 @@
 
 use crate::draw::{Dice, EXACT_MAX, JIDS, ODD_TEXTS, jid, long};
 use crate::mailbox_rows::{
-    account_row, device_row, drawn_items, drawn_op, keys, log_row, marks, sent_on, source, stream_row,
+    account_row, device_row, drawn_items, drawn_op, drawn_segments, keys, log_row, marks, sent_on, source,
+    stream_row,
 };
 use crate::script::{Keeps, Script, value};
 use serde::Serialize;
@@ -30,6 +31,8 @@ pub enum Ask {
     Size(Query),
     /// [`LogStore::received`].
     Received(BareJid, Vec<StanzaSeq>),
+    /// [`LogStore::segments`].
+    Segments(StanzaSeq, Option<StanzaSeq>, bool, usize),
     /// [`LogStore::sources`], newest first.
     Sources(Millis, usize),
     /// [`ItemStore::items`], in the order of their names.
@@ -54,6 +57,9 @@ impl Keeps for MailboxStore {
             Ask::Select(query, limit) => value(&self.select(query, *limit)),
             Ask::Size(query) => value(&self.size(query)),
             Ask::Received(peer, places) => value(&self.received(peer, places)),
+            Ask::Segments(after, before, newest_first, limit) => {
+                value(&self.segments(*after, *before, *newest_first, *limit))
+            }
             Ask::Sources(since, limit) => value(&self.sources(*since, *limit)),
             Ask::Items(node, ids) => {
                 let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
@@ -71,7 +77,7 @@ const LONG_LOG: u64 = 2_300;
 /// Above every place in a log: clients count their own places from 2^51 up.
 const PLACE_MAX: u64 = 1 << 52;
 
-pub trait Mailbox: Keeps<Op = Op, Ask = Ask> {}
+pub(crate) trait Mailbox: Keeps<Op = Op, Ask = Ask> {}
 impl<S: Keeps<Op = Op, Ask = Ask>> Mailbox for S {}
 
 /// The whole contract of a mailbox's store.
@@ -96,6 +102,7 @@ pub fn scripts<S: Mailbox>(seed: u64) -> Vec<Script<S>> {
         crate::items::published(),
         crate::items::many(),
     ];
+    scripts.extend(super::mailbox_segments::scripts());
     scripts.extend((0..DRAWN).map(|number| drawn(seed, number)));
     scripts
 }
@@ -437,8 +444,9 @@ fn drawn<S: Mailbox>(seed: u64, number: u64) -> Script<S> {
     let mut script = Script::named(format!("drawn batches, {seed}.{number}"));
     let mut last = 0;
     for _ in 0..DRAWN_STEPS {
-        match dice.below(11) {
+        match dice.below(12) {
             10 => drop(script.ask(drawn_items(&mut dice))),
+            11 => drop(script.ask(drawn_segments(&mut dice))),
             0 => drop(script.reopen()),
             1 => drop(script.ask(Ask::Page(StanzaSeq(dice.upto(last + 1)), dice.below(12)))),
             2 => drop(script.ask(Ask::Sources(dice.millis(), dice.below(6)))),

@@ -2,6 +2,8 @@
 
 use crate::draw::{Dice, jid};
 use crate::mailbox::Ask;
+use crate::mailbox_segments::segment;
+use shared::cold::Moving;
 use shared::id::{DeviceId, OriginId, StanzaSeq};
 use shared::log::{Direction, LogRow, SentOn, Source};
 use shared::relay::rows::{
@@ -18,7 +20,7 @@ pub fn drawn_op(dice: &mut Dice, last: &mut u64) -> Op {
     let device = |dice: &mut Dice| DeviceId(dice.pick(&["phone", "tablet", "laptop 💻"]).to_owned());
     let node = |dice: &mut Dice| dice.pick(&NODES).to_owned();
     let name = |dice: &mut Dice| dice.pick(&ITEMS).to_owned();
-    match dice.below(20) {
+    match dice.below(23) {
         0..5 => {
             *last += 1;
             Op::Append(drawn_log_row(dice, *last))
@@ -63,6 +65,16 @@ pub fn drawn_op(dice: &mut Dice, last: &mut u64) -> Op {
             Op::PutItem(ItemRow { node: node(dice), id: name(dice), order, at, payload })
         }
         18 => Op::DeleteItem(node(dice), name(dice)),
+        19 => Op::PutMoving(dice.maybe(|dice| Moving {
+            first: dice.seq(),
+            last: dice.seq(),
+            name: dice.text(),
+        })),
+        20 => {
+            let first = drawn_segment(dice);
+            Op::PutSegment(segment(first, first + dice.upto(9)), Vec::new())
+        }
+        21 => Op::DeleteSegment(StanzaSeq(drawn_segment(dice))),
         _ => {
             let (checkpoint, transferred) =
                 (StanzaSeq(dice.upto(*last + 1)), StanzaSeq(dice.upto(*last + 1)));
@@ -70,6 +82,16 @@ pub fn drawn_op(dice: &mut Dice, last: &mut u64) -> Op {
             Op::PutMarks(Marks { checkpoint, transferred, streams, roster, news })
         }
     }
+}
+
+/// Where one of a few segments begins: above every log that is drawn, ten places apart.
+fn drawn_segment(dice: &mut Dice) -> u64 {
+    100_000 + 10 * dice.upto(4)
+}
+
+pub fn drawn_segments(dice: &mut Dice) -> Ask {
+    let place = |dice: &mut Dice| StanzaSeq(drawn_segment(dice) + dice.upto(9));
+    Ask::Segments(place(dice), dice.maybe(place), dice.flag(), dice.below(6))
 }
 
 pub fn drawn_items(dice: &mut Dice) -> Ask {
@@ -96,6 +118,23 @@ fn drawn_log_row(dice: &mut Dice, seq: u64) -> LogRow {
         transferred: dice.seq(),
         archived: dice.flag(),
         stanza: dice.text(),
+    }
+}
+
+pub fn contact_row(name: &str) -> ContactRow {
+    ContactRow {
+        jid: jid(name),
+        listed: true,
+        name: None,
+        groups: vec![],
+        to: true,
+        from: false,
+        ask: false,
+        approved: false,
+        request: None,
+        owed: vec![],
+        heard: 3,
+        changed: Millis(5),
     }
 }
 
@@ -265,6 +304,7 @@ pub fn account_row(iterations: u32) -> AccountRow {
         created: Millis(3),
         blocked: vec![],
         archiving: Default::default(),
+        removed: false,
     }
 }
 

@@ -20,6 +20,7 @@ mod history;
 mod items;
 mod mailbox;
 mod mailbox_rows;
+mod mailbox_segments;
 mod script;
 
 use shared::memory::{ClientStore, MailboxStore};

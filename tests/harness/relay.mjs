@@ -167,10 +167,14 @@ const config :Workerd.Config = (
 const relay :Workerd.Worker = (
   modules = [ ${modules.join(",\n    ")} ],
   compatibilityDate = "${COMPATIBILITY_DATE}",
-  durableObjectNamespaces = [ (className = "Mailbox", uniqueKey = "${UNIQUE_KEY}", enableSql = true) ],
+  durableObjectNamespaces = [
+    (className = "Mailbox", uniqueKey = "${UNIQUE_KEY}", enableSql = true),
+    (className = "Segments", uniqueKey = "${UNIQUE_KEY}-segments", enableSql = true),
+  ],
   durableObjectStorage = (localDisk = "objects"),
   bindings = [
     (name = "MAILBOX", durableObjectNamespace = "Mailbox"),
+    (name = "SEGMENTS", durableObjectNamespace = "Segments"),
     (name = "ASSETS", service = "${hasAssets ? "assets" : "files"}"),
     ${bindings.join(",\n    ")}
   ],

@@ -25,7 +25,7 @@ pub fn account(created: Millis) -> AccountRow {
     let keys = |mechanism| ServerKeys::derive(mechanism, PASSWORD, SALT, SCRAM_ITERATIONS);
     let (sha1, sha256) =
         KEYS.get_or_init(|| (keys(Mechanism::ScramSha1), keys(Mechanism::ScramSha256))).clone();
-    AccountRow { sha1, sha256, created, blocked: Vec::new(), archiving: Default::default() }
+    AccountRow { sha1, sha256, created, blocked: Vec::new(), archiving: Default::default(), removed: false }
 }
 
 /// What a device keeps of every account.

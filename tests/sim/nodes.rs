@@ -86,6 +86,8 @@ pub struct Mailbox {
     pub engine: Option<RelayEngine>,
     /// What it has committed.
     pub store: MailboxStore,
+    /// Its segments.
+    pub blobs: BTreeMap<String, Vec<u8>>,
     /// Connections, and what was remembered with them.
     pub links: BTreeMap<LinkId, Option<relay::LinkState>>,
     /// Counted up when the object is lost: whose answers are meant.

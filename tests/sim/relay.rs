@@ -12,6 +12,7 @@ use crate::plan::Fault;
 use crate::said::Said;
 use crate::sometimes::Mark;
 use crate::world::{Call, Due, World};
+use shared::cold::SegmentFault;
 use shared::id::{LinkId, StanzaSeq};
 use shared::relay::{
     CallId, Config, Input, Output, Registration, RelayEngine, TransferReply, TransferRequest,
@@ -53,8 +54,13 @@ impl World {
         let Some(mailbox) = self.mailboxes.get_mut(account) else { return };
         let now = by_clock(self.now, mailbox.skew);
         let engine = mailbox.engine.get_or_insert_with(|| {
-            let config =
-                Config { account: mailbox.jid.clone(), registration: Registration::Open, seed, limits };
+            let config = Config {
+                account: mailbox.jid.clone(),
+                registration: Registration::Open,
+                seed,
+                limits,
+                cold: true,
+            };
             let links = mailbox.links.iter().filter_map(|(link, state)| Some((*link, state.clone()?)));
             RelayEngine::load(now, mailbox.store.rows(), links.collect(), config)
         });
@@ -103,6 +109,19 @@ impl World {
                 }
                 Output::Transfer(request) => self.call(account, request),
                 Output::Reply(call, reply) => self.reply(call, reply),
+                Output::PutSegment(name, bytes) => {
+                    mailbox.blobs.insert(name.clone(), bytes);
+                    engine.handle(now, Input::SegmentPut(&name, true), &mailbox.store);
+                }
+                Output::GetSegment(name) => {
+                    let got = mailbox.blobs.get(&name).map(Vec::as_slice).ok_or(SegmentFault::Missing);
+                    engine.handle(now, Input::Segment(&name, got), &mailbox.store);
+                }
+                Output::DeleteSegment(name) => {
+                    mailbox.blobs.remove(&name);
+                    engine.handle(now, Input::SegmentDeleted(&name, true), &mailbox.store);
+                }
+                Output::SegmentFault(name, fault) => panic!("{name} is {fault:?}"),
                 Output::WakeAt(at) => {
                     self.wake_mailbox_at(account, at, now);
                     if failed {

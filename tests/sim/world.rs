@@ -190,6 +190,7 @@ impl World {
                 store.account = Some(keys::account(now));
             }
             self.mailboxes.push(Mailbox {
+                blobs: BTreeMap::new(),
                 jid: jid.clone(),
                 engine: None,
                 store,

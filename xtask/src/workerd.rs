@@ -86,10 +86,13 @@ const relay :Workerd.Worker = (
   compatibilityDate = "{date}",
   durableObjectNamespaces = [
     (className = "Mailbox", uniqueKey = "{unique_key}", enableSql = true),
+    (className = "Segments", uniqueKey = "{unique_key}-segments", enableSql = true),
   ],
   durableObjectStorage = (localDisk = "objects"),
   bindings = [
     (name = "MAILBOX", durableObjectNamespace = "Mailbox"),
+    # There is no R2 here: old history goes to objects of its own, compressed.
+    (name = "SEGMENTS", durableObjectNamespace = "Segments"),
     (name = "ASSETS", service = "assets"),
     (name = "DOMAIN", text = "{domain}"),
     (name = "REGISTRATION", text = "{registration}"),

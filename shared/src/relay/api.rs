@@ -4,6 +4,7 @@ use super::csi::Csi;
 use super::flexible::Flexible;
 use super::rows::Op;
 use super::sasl2::{Exchange2, UserAgent};
+use crate::cold::SegmentFault;
 use crate::gate::BatchNo;
 use crate::id::{DeviceId, LinkId, StanzaSeq};
 use crate::jid::BareJid;
@@ -33,6 +34,13 @@ pub enum Input<'a> {
     /// What became of [`Output::Transfer`] to this account with this [`TransferRequest::called`];
     /// `None` if it is not known.
     Transferred(BareJid, Called, Option<TransferReply>),
+    /// What became of [`Output::PutSegment`] of this name: whether it is stored, for good. A put
+    /// that may still arrive is not.
+    SegmentPut(&'a str, bool),
+    /// The answer to [`Output::GetSegment`] of this name.
+    Segment(&'a str, Result<&'a [u8], SegmentFault>),
+    /// What became of [`Output::DeleteSegment`] of this name: whether there is nothing of it now.
+    SegmentDeleted(&'a str, bool),
     /// The time of the last [`Output::WakeAt`]. May be early, late or repeated.
     Wake,
     /// This batch, and every one before it, is in the store.
@@ -57,6 +65,14 @@ pub enum Output {
     Transfer(TransferRequest),
     /// Answer a call from another mailbox.
     Reply(CallId, TransferReply),
+    /// Keep this under this name, whatever was there, then answer with `SegmentPut`.
+    PutSegment(String, Vec<u8>),
+    /// Answer with `Segment` what is under this name.
+    GetSegment(String),
+    /// Let go what is under this name, then answer with `SegmentDeleted`.
+    DeleteSegment(String),
+    /// A segment that the log needs cannot be read. Its operator must know.
+    SegmentFault(String, SegmentFault),
     /// The engine is drained. Send `Wake` at this time, or never; a later `WakeAt` replaces it.
     WakeAt(Option<Millis>),
 }
@@ -144,6 +160,9 @@ pub struct LinkState {
     /// What waits while nobody looks at its device.
     #[serde(default, skip_serializing_if = "Csi::is_default")]
     pub csi: Csi,
+    /// What it said last waits in memory for a segment.
+    #[serde(default)]
+    pub parked: bool,
 }
 
 /// See [`LinkState::counters`].
@@ -229,4 +248,6 @@ pub struct Config {
     pub seed: [u8; 32],
     /// What it keeps to.
     pub limits: Limits,
+    /// There is a blob store for segments. Without one, nothing is moved.
+    pub cold: bool,
 }

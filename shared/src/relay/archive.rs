@@ -6,12 +6,15 @@
 //! unpredictable so that nobody can name a message to whom it was not shown. Nobody but its
 //! owner may ask this archive anything, and a stanza-id never leaves the account.
 
+use super::parked::{Found, Work, error_of};
 use super::rows::ResultRow;
 use super::stream::Sent;
+use super::walk::Walk;
 use super::{LogStore, RelayEngine};
 use crate::archive::Query;
+use crate::cold::{End, is_note};
 use crate::delivery;
-use crate::id::{DeviceId, StanzaSeq};
+use crate::id::{DeviceId, LinkId, StanzaSeq};
 use crate::jid::{BareJid, Jid};
 use crate::limits::ID_BYTES_MAX;
 use crate::log::{Direction, LogRow};
@@ -37,15 +40,16 @@ const FIELDS: [(&str, &str); 7] = [
 const STEP: usize = 16;
 
 /// A query as it was asked.
-struct Asked {
-    query: Query,
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    pub(super) query: Query,
     /// The bounds that the query has without its page.
     bounds: (StanzaSeq, Option<StanzaSeq>),
     /// Only to or from this device of the other side.
-    full: Option<Jid>,
+    pub(super) full: Option<Jid>,
     /// Only these.
-    ids: Option<BTreeSet<StanzaSeq>>,
-    max: Option<usize>,
+    pub(super) ids: Option<BTreeSet<StanzaSeq>>,
+    pub(super) max: Option<usize>,
     flip: bool,
     query_id: String,
 }
@@ -105,23 +109,17 @@ impl Asked {
         })
     }
 
-    fn selects(&self, row: &LogRow, account: &BareJid) -> bool {
+    pub(super) fn selects(&self, row: &LogRow, account: &BareJid) -> bool {
         !is_note(row, account)
             && self.full.as_ref().is_none_or(|full| other_side(row).as_ref() == Some(full))
             && self.ids.as_ref().is_none_or(|ids| ids.contains(&row.seq))
     }
 
     /// The query without its page.
-    fn on_all_pages(&self) -> Query {
+    pub(super) fn on_all_pages(&self) -> Query {
         let (after, before) = self.bounds;
         Query { after, before, newest_first: false, ..self.query.clone() }
     }
-}
-
-/// The sent half of what somebody wrote to himself. The received half shows it, and a message is
-/// in the archive once (XEP-0313 §6.1.1).
-fn is_note(row: &LogRow, account: &BareJid) -> bool {
-    row.direction == Direction::Out && row.peer == *account
 }
 
 /// Who a row was exchanged with, as the stanza says it.
@@ -158,19 +156,24 @@ impl RelayEngine {
         request: &Element,
         log: &dyn LogStore,
     ) -> Result<(), StanzaError> {
-        let asked = Asked::read(request, self.head.last(), self.hidden_upto(id))?;
-        self.all_there(&asked, log)?;
-        let limits = self.config.limits;
-        let max = asked.max.unwrap_or(limits.page_stanzas).min(limits.page_stanzas_max);
-        let (mut rows, more) = self.archive_rows(&asked, max, log);
+        let Walk { asked, mut rows, more, count, .. } = match self.parking.found.take() {
+            Some(Found::Page(walk)) => *walk,
+            Some(Found::Fault(fault)) => return Err(error_of(fault)),
+            _ => {
+                let mut walk = self.walk_of(id, request, log)?;
+                if self.walk_on(&mut walk, log).is_some() {
+                    return Err(StanzaError::INTERNAL_SERVER_ERROR);
+                }
+                walk
+            }
+        };
         if asked.query.newest_first {
             rows.reverse();
         }
         let ends = rows.first().zip(rows.last());
         let ends = ends.map(|(first, last)| (first.seq.to_string(), last.seq.to_string()));
-        let set = rsm::set(ends, self.archive_count(&asked, log));
-        let mut fin = Element::new(ns::MAM, "fin").with(set);
-        if !more {
+        let mut fin = Element::new(ns::MAM, "fin").with(rsm::set(ends, count));
+        if more != Some(true) {
             fin.set_attr("complete", "true");
         }
         if asked.flip {
@@ -209,32 +212,62 @@ impl RelayEngine {
     }
 
     /// Up to where the archive hides from a device what it is not to show: the rest is on its way there.
+    /// What is in a segment is on its way to nobody.
     fn hidden_upto(&self, id: &DeviceId) -> StanzaSeq {
-        self.devices.get(id).map(|device| device.cursor).unwrap_or_default()
+        let cursor = self.devices.get(id).map(|device| device.cursor).unwrap_or_default();
+        cursor.max(self.cold.last)
     }
 
     /// XEP-0313 §4.1.5: an error if one of the ids that were asked for is hidden.
     fn all_there(&self, asked: &Asked, log: &dyn LogStore) -> Result<(), StanzaError> {
-        let hidden = |seq: &StanzaSeq| {
-            *seq <= asked.query.hidden_upto && self.head.row(log, *seq).is_some_and(|row| !row.archived)
+        let hidden = |seq: &StanzaSeq| match self.segment_of(*seq, log) {
+            Some(segment) => segment.hides(*seq),
+            None => {
+                *seq <= asked.query.hidden_upto && self.head.row(log, *seq).is_some_and(|row| !row.archived)
+            }
         };
         let hidden = asked.ids.as_ref().is_some_and(|ids| ids.iter().any(hidden));
         if hidden { Err(StanzaError::ITEM_NOT_FOUND) } else { Ok(()) }
     }
 
-    /// Up to `max` rows, in the order they were asked for, and whether there are more.
-    fn archive_rows(&self, asked: &Asked, max: usize, log: &dyn LogStore) -> (Vec<LogRow>, bool) {
-        let (mut rows, mut bytes) = (Vec::new(), 0usize);
-        let selected = self.rows_of(asked.query.clone(), log);
-        for row in selected.filter(|row| asked.selects(row, &self.config.account)) {
-            bytes = bytes.saturating_add(row.stanza.len());
-            let full = !rows.is_empty() && bytes > self.config.limits.page_bytes_max;
-            if rows.len() >= max || full {
-                return (rows, true);
-            }
-            rows.push(row);
+    fn walk_of(&self, id: &DeviceId, request: &Element, log: &dyn LogStore) -> Result<Walk, StanzaError> {
+        let asked = Asked::read(request, self.head.last(), self.hidden_upto(id))?;
+        self.all_there(&asked, log)?;
+        let limits = self.config.limits;
+        let max = asked.max.unwrap_or(limits.page_stanzas).min(limits.page_stanzas_max);
+        Ok(Walk::new(asked, max))
+    }
+
+    /// Whether a request for a page needs a segment that is not at hand: then it is parked. What is
+    /// read meanwhile is kept for it.
+    pub(super) fn waits_for_segment(
+        &mut self,
+        link: LinkId,
+        id: &DeviceId,
+        iq: &Element,
+        log: &dyn LogStore,
+    ) -> bool {
+        if self.cold.last == StanzaSeq(0) || self.parking.found.is_some() {
+            return false;
         }
-        (rows, false)
+        let query = iq.child(ns::MAM, "query").filter(|_| iq.attr("type") == Some("set"));
+        if query.is_none() || iq.attr("id").is_none() || iq.children().count() != 1 {
+            return false;
+        }
+        if self.for_this_account(iq).is_err() {
+            return false;
+        }
+        let Some(Ok(mut walk)) = query.map(|query| self.walk_of(id, query, log)) else { return false };
+        match self.walk_on(&mut walk, log) {
+            Some(needed) => {
+                self.park(link, iq.clone(), Work::Page(Box::new(walk)), needed);
+                true
+            }
+            None => {
+                self.parking.found = Some(Found::Page(Box::new(walk)));
+                false
+            }
+        }
     }
 
     /// The rows that a query selects, a few of them in memory at a time.
@@ -256,20 +289,6 @@ impl RelayEngine {
         })
     }
 
-    /// How many there are on all pages, for who asks for nothing else: they have to be counted.
-    fn archive_count(&self, asked: &Asked, log: &dyn LogStore) -> Option<u64> {
-        if asked.max != Some(0) || asked.full.is_some() {
-            return None;
-        }
-        if let Some(ids) = &asked.ids {
-            return Some(ids.len() as u64);
-        }
-        let query = asked.on_all_pages();
-        let notes = self.notes(&query, log);
-        let size = self.head.size(log, &query);
-        Some(size.count.saturating_sub(notes.len() as u64))
-    }
-
     /// Those that a query selects and no archive shows, and their bytes.
     pub(super) fn notes(&self, query: &Query, log: &dyn LogStore) -> Vec<(StanzaSeq, u64)> {
         let account = &self.config.account;
@@ -284,10 +303,9 @@ impl RelayEngine {
     pub(super) fn archive_ends(&self, id: &DeviceId, log: &dyn LogStore) -> Element {
         let shown = Query { hidden_upto: self.hidden_upto(id), ..Query::ALL };
         let end = |name: &str, newest_first| {
-            let mut rows = self.rows_of(Query { newest_first, ..shown.clone() }, log);
-            let row = rows.find(|row| !is_note(row, &self.config.account))?;
-            let end = Element::new(ns::MAM, name).with_attr("id", row.seq.to_string());
-            Some(end.with_attr("timestamp", row.at.to_stamp()))
+            let End { seq, at } = self.archive_end(&Query { newest_first, ..shown.clone() }, log)?;
+            let end = Element::new(ns::MAM, name).with_attr("id", seq.to_string());
+            Some(end.with_attr("timestamp", at.to_stamp()))
         };
         let mut metadata = Element::new(ns::MAM, "metadata");
         [end("start", false), end("end", true)].into_iter().flatten().for_each(|end| metadata.push(end));

@@ -3,9 +3,10 @@
 
 use super::fast::UsedToken;
 use super::link::features_after_authentication;
+use super::parked::Resuming;
 use super::rows::AgentRow;
 use super::sasl2::{BindWish, Fault, UserAgent, Wishes};
-use super::session::{failed, not_found};
+use super::session::failed;
 use super::{Effect, LogStore, Phase, RelayEngine};
 use crate::id::{DeviceId, LinkId};
 use crate::jid::prepared_resource;
@@ -15,10 +16,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 impl RelayEngine {
-    /// The client has proved itself: everything that it wishes is done, and `<success/>` says so.
+    /// The client has proved itself with what it said: everything that it wishes is done, and
+    /// `<success/>` says so. Unless that has to wait: then nothing is done, and it is as if it were
+    /// said later.
     pub(super) fn begin_session(
         &mut self,
         link: LinkId,
+        said: &Element,
         data: &[u8],
         used: Option<UsedToken>,
         wishes: Wishes,
@@ -27,9 +31,10 @@ impl RelayEngine {
         // XEP-0386 §3.2: a stream that can go on comes before everything else.
         let (mut resumed, mut not_resumed) = (None, None);
         if let Some(wish) = &wishes.resume {
-            match wish.h.map(|h| self.resumable(&wish.previd, h)).transpose()? {
-                Some(Ok(id)) => resumed = Some(id),
-                Some(Err(handled)) => not_resumed = Some(not_found(handled)),
+            match wish.h.map(|h| self.resumable(link, said, &wish.previd, h, log)).transpose()? {
+                Some(Resuming::With(id, rows)) => resumed = Some((id, rows)),
+                Some(Resuming::Over(failed)) => not_resumed = Some(failed),
+                Some(Resuming::Parked) => return Ok(()),
                 None => not_resumed = Some(failed("bad-request")),
             }
         }
@@ -38,7 +43,7 @@ impl RelayEngine {
             Some(bind) => Some(self.bindable(wishes.agent.as_ref(), bind).map_err(full)?),
             None => None,
         };
-        let device = resumed.clone().or_else(|| bound.clone());
+        let device = resumed.as_ref().map(|(id, _)| id.clone()).or_else(|| bound.clone());
         let token = self.settle_agent(device.as_ref(), used, &wishes);
 
         let identity = match &device {
@@ -50,10 +55,10 @@ impl RelayEngine {
             .with(Element::new(ns::SASL2, "authorization-identifier").with_text(identity));
         token.into_iter().chain(not_resumed).for_each(|said| success.push(said));
 
-        if let Some(id) = resumed {
+        if let Some((id, rows)) = resumed {
             let previd = wishes.resume.map(|wish| wish.previd).unwrap_or_default();
             let greeting = |no| Effect::Success(link, success, Some((no, previd)));
-            self.take_over(link, &id, greeting, log);
+            self.take_over(link, &id, greeting, &rows, log);
             return Ok(());
         }
         let mut features = features_after_authentication();

@@ -1,7 +1,7 @@
 //! A connection: opening, authentication, restart, and every way it ends (RFC 7395 §3,
 //! RFC 6120 §4 and §6).
 
-use super::rates::Times;
+use super::rates::{Times, Verdict};
 use super::sasl2::{self, UserAgent};
 use super::{Effect, LinkState, LogStore, Op, Phase, Registration, RelayEngine};
 use crate::id::LinkId;
@@ -123,14 +123,29 @@ impl RelayEngine {
             Ok(element) => element,
             Err(fault) => return self.close_link(link, Some(fault.into()), 1000),
         };
+        if self.holds_back(link, &element, text) {
+            return;
+        }
+        let Some(known) = self.links.get_mut(&link) else { return };
+        let is_bound = matches!(known.phase, Phase::Bound(_));
+        if !is_bound && !element.is(ns::FRAMING, "close") && known.frames.exceed(FRAMES_UNBOUND_MAX) {
+            return self.close_link(link, Some(StreamCondition::PolicyViolation), 1000);
+        }
+        let rate = match is_bound {
+            true => self.rates.add(&element, text.len(), &self.config.limits, self.now),
+            false => Verdict::Within,
+        };
+        self.take_frame(link, element, rate, log);
+    }
+
+    /// What a connection says, when it is its turn.
+    pub(super) fn take_frame(&mut self, link: LinkId, element: Element, rate: Verdict, log: &dyn LogStore) {
+        let Some(known) = self.links.get(&link) else { return };
         // RFC 7395 §3.6
         if element.is(ns::FRAMING, "close") {
             return self.closed_by_client(link);
         }
         let phase = known.phase.clone();
-        if !matches!(phase, Phase::Bound(_)) && known.frames.exceed(FRAMES_UNBOUND_MAX) {
-            return self.close_link(link, Some(StreamCondition::PolicyViolation), 1000);
-        }
         let outcome = match phase {
             Phase::Fresh => self.open(link, &element, Phase::Open),
             Phase::Authenticated => self.open(link, &element, Phase::Unbound),
@@ -138,10 +153,7 @@ impl RelayEngine {
             Phase::Open if element.ns == ns::SASL2 => self.sasl2(link, &element, log),
             Phase::Open | Phase::Exchange(_) => self.unauthenticated(link, &element),
             Phase::Unbound => self.unbound(link, &element, log),
-            Phase::Bound(device) => {
-                let rate = self.rates.add(&element, text.len(), &self.config.limits, self.now);
-                self.bound(link, &device, element, rate, log)
-            }
+            Phase::Bound(device) => self.bound(link, &device, element, rate, log),
         };
         if let Err(condition) = outcome {
             self.close_link(link, Some(condition), 1000);
@@ -356,6 +368,9 @@ impl RelayEngine {
         if self.account.is_some() {
             return Err(StanzaError::CONFLICT);
         }
+        if self.removal.is_some() {
+            return Err(StanzaError::RESOURCE_CONSTRAINT);
+        }
         if self.config.registration != Registration::Open {
             return Err(StanzaError::NOT_ALLOWED);
         }
@@ -368,6 +383,7 @@ impl RelayEngine {
             created: self.now,
             blocked: Vec::new(),
             archiving: Default::default(),
+            removed: false,
         };
         self.account = Some(account.clone());
         self.gate.write(Op::PutAccount(account));

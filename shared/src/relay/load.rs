@@ -1,9 +1,12 @@
 //! Starting up: state is what the rows say, carried on by the log rows written since.
 
 use super::api::Counters;
+use super::cold::Cold;
 use super::link::Link;
+use super::parked::Parking;
 use super::pep::Pep;
 use super::presence;
+use super::removal::Removal;
 use super::rows::{DeviceRow, Rows, StreamRow};
 use super::stream::{Device, Sent, Stream};
 use super::transfer::Transfers;
@@ -19,6 +22,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 impl RelayEngine {
     /// Takes up where the store is, with the connections that outlived hibernation.
     pub fn load(now: Millis, rows: Rows, links: Vec<(LinkId, LinkState)>, config: Config) -> Self {
+        let removed = rows.account.as_ref().is_some_and(|account| account.removed);
+        let rows = if removed { rows_of_removed(rows) } else { rows };
         let saved = rows.marks.transferred;
         let noted = rows.tail.last().map(|row| row.transferred).unwrap_or_default();
         let remembered = links.iter().map(|(_, state)| state.transferred).max().unwrap_or_default();
@@ -43,6 +48,9 @@ impl RelayEngine {
             rates: Default::default(),
             backlog: None,
             pep: Pep::load(rows.nodes, rows.items),
+            cold: Cold { last: rows.cold, moving: rows.moving, putting: None, look_at: Some(now) },
+            parking: Parking::default(),
+            removal: removed.then(Removal::default),
             poisoned: false,
             config,
         };
@@ -112,8 +120,18 @@ impl RelayEngine {
         }
         // The clock may have been set back while the connection slept.
         let opened = state.opened.min(self.now);
+        let parked = state.parked;
         self.links.insert(link, Link::restore(LinkState { opened, ..state }));
+        if parked {
+            // What it said was lost, and it would never know: it must come again and say it again.
+            self.close_link(link, None, 1011);
+        }
     }
+}
+
+/// Of an account that is removed, only what is elsewhere is still of interest.
+fn rows_of_removed(rows: Rows) -> Rows {
+    Rows { cold: rows.cold, moving: rows.moving, last: rows.last, ..Rows::default() }
 }
 
 impl Stream {

@@ -36,6 +36,10 @@ impl RelayEngine {
             return Err(StreamCondition::ResourceConstraint);
         }
         stream.last_heard = now;
+        if kind == Kind::Iq && rate == Verdict::Within && self.waits_for_segment(link, id, &element, log) {
+            return Ok(());
+        }
+        let Some(stream) = self.stream_mut(id) else { return Ok(()) };
         if stream.managed {
             // XEP-0198 §4: every stanza counts, whatever is wrong with it.
             stream.handled = stream.handled.next();
@@ -52,6 +56,7 @@ impl RelayEngine {
             Kind::Presence => self.presence(id, &element, log),
             Kind::Iq => self.iq(id, &element, log),
         }
+        self.parking.found = None;
         Ok(())
     }
 
@@ -110,7 +115,7 @@ impl RelayEngine {
         let repeats =
             self.repeats.get_or_insert_with(|| Repeats::load(log, self.head.uncommitted(), now, limits));
         if let Some(first) = repeats.find(&to.bare, &source, now) {
-            return self.repeated(id, first, accept, log);
+            return self.repeated(id, first, to.bare, source);
         }
         let seq = self.head.last().next();
         if let Some(repeats) = self.repeats.as_mut() {
@@ -165,11 +170,23 @@ impl RelayEngine {
     }
 
     /// A message we have had: the sender learns the first one's place, and nobody else anything.
-    fn repeated(&mut self, id: &DeviceId, first: StanzaSeq, accept: bool, log: &dyn LogStore) {
-        if !accept {
+    /// What it learns is the same as of the first, whose row may be in a segment.
+    fn repeated(&mut self, id: &DeviceId, first: StanzaSeq, peer: BareJid, source: Source) {
+        if !source.accept {
             return;
         }
-        let Some(row) = self.head.row(log, first) else { return };
+        let row = LogRow {
+            seq: first,
+            at: self.now,
+            direction: Direction::Out,
+            peer,
+            peer_seq: StanzaSeq(0),
+            source: Some(source),
+            sent: Vec::new(),
+            transferred: StanzaSeq(0),
+            archived: true,
+            stanza: String::new(),
+        };
         let account = self.config.account.clone();
         let reader = Reader { account: &account, device: id, carbons: false, late: false };
         if let Some(accepted) = delivery::accepted(&row, reader) {
@@ -326,7 +343,8 @@ impl RelayEngine {
     }
 
     /// Saves what a load would otherwise have to fold from ever more of the log.
-    fn checkpoint(&mut self) {
+    pub(super) fn checkpoint(&mut self) {
+        self.cold.look_at = Some(self.now);
         self.marks = Marks {
             checkpoint: self.head.last(),
             transferred: self.transfers.upto(self.head.last()),

@@ -27,8 +27,10 @@
 //! | `presence`, `roster`, `subscription` | who is there; whom the account knows; who may know |
 //! | `request`, `blocking`, `devices` | IQs; who is not heard; which devices there are |
 //! | `archive`, `preferences` | the log by pages; what it shows |
+//! | `cold`, `walk`, `parked` | old rows go to segments; reading them back; waiting for that |
 //! | `offline`, `flexible` | what waits for a device, in pages; the same as a list |
 //! | `pep` | what the account publishes |
+//! | `removal` | the end of an account |
 //! | `rates`, `csi` | who says too much; what waits while nobody looks |
 
 mod acks;
@@ -36,6 +38,7 @@ pub mod api;
 mod archive;
 mod bind2;
 mod blocking;
+mod cold;
 mod csi;
 mod devices;
 mod fast;
@@ -47,11 +50,13 @@ pub mod lobby;
 mod mailbox;
 mod multicast;
 mod offline;
+mod parked;
 mod passing;
 mod pep;
 mod preferences;
 mod presence;
 mod rates;
+mod removal;
 mod request;
 mod roster;
 pub mod rows;
@@ -62,6 +67,7 @@ mod subscription;
 #[cfg(test)]
 mod tests;
 mod transfer;
+mod walk;
 
 pub use api::{CallId, Called, Config, Counters, Input, LinkState, Output, Phase, Registration};
 pub use api::{TransferItem, TransferReply, TransferRequest};
@@ -70,6 +76,7 @@ pub use flexible::{Flexible, Taken};
 pub use preferences::{Archiving, Preferences};
 
 use crate::bad::{self, Bug};
+use crate::cold::SegmentFault;
 use crate::entropy::Entropy;
 use crate::gate::{BatchNo, Gate, Released};
 use crate::id::{DeviceId, LinkId, StanzaSeq};
@@ -80,9 +87,12 @@ use crate::repeats::Repeats;
 use crate::time::Millis;
 use crate::wire::error::StreamCondition;
 use crate::wire::{Element, ns};
+use cold::Cold;
 use link::Link;
+use parked::Parking;
 use pep::Pep;
 use rates::{Backlog, Rates};
+use removal::Removal;
 use rows::{AccountRow, ContactRow, Marks, Op};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use stream::Device;
@@ -111,6 +121,9 @@ pub struct RelayEngine {
     rates: Rates,
     backlog: Option<Backlog>,
     pep: Pep,
+    cold: Cold,
+    parking: Parking,
+    removal: Option<Removal>,
     poisoned: bool,
 }
 
@@ -127,6 +140,10 @@ enum Effect {
     Close(LinkId, u16),
     Transfer(TransferRequest),
     Reply(CallId, TransferReply),
+    PutSegment(String, Vec<u8>),
+    GetSegment(String),
+    DeleteSegment(String),
+    SegmentFault(String, SegmentFault),
 }
 
 impl RelayEngine {
@@ -151,12 +168,18 @@ impl RelayEngine {
             Input::LinkDown(link) => self.link_down(link),
             Input::Transfer(call, request) => self.transfer_in(call, request, log),
             Input::Transferred(peer, called, reply) => self.transferred(&peer, called, reply, log),
+            Input::SegmentPut(name, stored) => self.segment_put(name, stored),
+            Input::Segment(name, got) => self.segment_got(name, got, log),
+            Input::SegmentDeleted(name, deleted) => self.segment_deleted(name, deleted),
             Input::Wake => {}
             Input::Committed(no) => self.committed(no),
             Input::CommitFailed(_) => return self.poison(),
         }
         self.on_time();
         self.start_transfers(log);
+        self.get_segments(log);
+        self.move_old_rows(log);
+        self.remove_on(log);
         self.note_links();
     }
 
@@ -166,6 +189,9 @@ impl RelayEngine {
             Some(Released::Commit(no, ops)) => {
                 self.in_flight_upto = self.head.last();
                 self.pep.in_flight();
+                if let Some(removal) = &mut self.removal {
+                    removal.handed_out(no, &ops);
+                }
                 Output::Commit(no, ops)
             }
             Some(Released::Effect(effect)) => self.released(effect),
@@ -195,6 +221,10 @@ impl RelayEngine {
             Effect::Close(link, code) => Output::Close(link, code),
             Effect::Transfer(request) => Output::Transfer(request),
             Effect::Reply(call, reply) => Output::Reply(call, reply),
+            Effect::PutSegment(name, bytes) => Output::PutSegment(name, bytes),
+            Effect::GetSegment(name) => Output::GetSegment(name),
+            Effect::DeleteSegment(name) => Output::DeleteSegment(name),
+            Effect::SegmentFault(name, fault) => Output::SegmentFault(name, fault),
         }
     }
 
@@ -204,12 +234,18 @@ impl RelayEngine {
         self.devices.values_mut().filter_map(|device| device.stream.as_mut()).for_each(|s| s.pull(ms));
         self.transfers.pull(ms);
         self.rates.pull(ms);
+        self.cold.pull(ms);
+        self.parking.pull(ms);
+        if let Some(removal) = &mut self.removal {
+            removal.pull(ms);
+        }
     }
 
     fn committed(&mut self, no: BatchNo) {
         if self.gate.committed(no) {
             self.head.committed(self.in_flight_upto);
             self.pep.committed();
+            self.removed(no);
         }
     }
 
@@ -244,6 +280,7 @@ impl RelayEngine {
 
     fn link_down(&mut self, link: LinkId) {
         self.remembered.remove(&link);
+        self.parking.leave(link);
         let Some(Link { phase: Phase::Bound(device), .. }) = self.links.remove(&link) else { return };
         self.suspend(&device, link);
     }
@@ -271,7 +308,11 @@ impl RelayEngine {
             let stream = device.stream.as_ref()?;
             stream.deadline(self.gate.durable(stream.no).handled(), &self.config.limits)
         });
-        unauthenticated.map(Link::deadline).chain(streams).chain(self.transfers.deadline()).min()
+        let moves = self.cold.deadline().filter(|_| self.config.cold && self.account.is_some());
+        let removal = self.removal.as_ref().and_then(Removal::deadline);
+        let segments = moves.into_iter().chain(self.parking.deadline()).chain(removal);
+        let others = streams.chain(self.transfers.deadline()).chain(segments);
+        unauthenticated.map(Link::deadline).chain(others).min()
     }
 
     /// Hands the driver what must outlive hibernation, where it has changed.
@@ -299,6 +340,7 @@ impl RelayEngine {
                 agent: link.agent.clone(),
                 counters,
                 transferred,
+                parked: self.parking.is_parked(*id),
             };
             if self.remembered.get(id) != Some(&state) {
                 self.remembered.insert(*id, state.clone());

@@ -36,7 +36,8 @@ const ACCOUNT_FEATURES: &[&str] = &[
 ];
 
 /// What only the account itself may ask for.
-const OWN: &[&str] = &[ns::MAM, ns::OFFLINE, ns::FLEXIBLE, ns::DEVICES, ns::BLOCKING, ns::ROSTER];
+const OWN: &[&str] =
+    &[ns::MAM, ns::OFFLINE, ns::FLEXIBLE, ns::DEVICES, ns::BLOCKING, ns::ROSTER, ns::REGISTER];
 
 impl RelayEngine {
     pub(super) fn iq(&mut self, id: &DeviceId, iq: &Element, log: &dyn LogStore) {
@@ -73,6 +74,9 @@ impl RelayEngine {
         request: &Element,
         log: &dyn LogStore,
     ) -> Option<Result<(), StanzaError>> {
+        if let Some(removal) = self.remove_account(id, iq) {
+            return Some(removal);
+        }
         let allowed = self.for_this_account(iq);
         Some(match request.ns.as_str() {
             ns::MAM => allowed.and_then(|()| self.archive(id, iq, request, log)),
@@ -100,7 +104,7 @@ impl RelayEngine {
     }
 
     /// An error unless a request is for this account.
-    fn for_this_account(&self, iq: &Element) -> Result<(), StanzaError> {
+    pub(super) fn for_this_account(&self, iq: &Element) -> Result<(), StanzaError> {
         match stanza::address(iq, "to")? {
             Some(to) if to.bare.domain() != self.config.account.domain() => {
                 Err(StanzaError::REMOTE_SERVER_NOT_FOUND)

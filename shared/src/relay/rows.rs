@@ -2,9 +2,10 @@
 
 use super::flexible::{Flexible, Taken};
 use super::preferences::Preferences;
+use crate::cold::{Moving, SegmentRow};
 use crate::id::{DeviceId, StanzaSeq};
 use crate::jid::{BareJid, Jid};
-use crate::log::LogRow;
+use crate::log::{LogRow, Sending};
 use crate::sasl::ServerKeys;
 use crate::sasl::ht::TokenKeys;
 use crate::sm::Handled;
@@ -26,6 +27,9 @@ pub struct AccountRow {
     /// What its archive shows (XEP-0441).
     #[serde(default)]
     pub archiving: Preferences,
+    /// Its owner has removed it (XEP-0077 §3.2), and what it has elsewhere is being deleted.
+    #[serde(default)]
+    pub removed: bool,
 }
 
 /// One of the account's devices.
@@ -320,6 +324,19 @@ pub enum Op {
     PutItem(ItemRow),
     /// Table `pep_item`: of the node of this name, the item of this name.
     DeleteItem(String, String),
+    /// Table `account`: the run that is being moved to cold storage.
+    PutMoving(Option<Moving>),
+    /// Table `segment`: the run is in cold storage, and this is what repeats of its own messages
+    /// are recognised by.
+    PutSegment(SegmentRow, Vec<Sending>),
+    /// Table `log`: these places, the first and the last of them included, are in a segment.
+    DropLog(StanzaSeq, StanzaSeq),
+    /// Table `segment`: the own messages of every segment whose newest own message is older.
+    ForgetSources(Millis),
+    /// Table `segment`: the segment that begins there.
+    DeleteSegment(StanzaSeq),
+    /// Everything: the mailbox is as it was before anything was written.
+    Clear,
 }
 
 /// Everything an engine needs to start.
@@ -338,7 +355,7 @@ pub struct Rows {
     pub contacts: Vec<ContactRow>,
     /// Log rows above the lower of the two marks, in order.
     pub tail: Vec<LogRow>,
-    /// The newest row's place.
+    /// The newest row's place, wherever it is.
     pub last: StanzaSeq,
     /// Table `pep_node`.
     #[serde(default)]
@@ -346,4 +363,10 @@ pub struct Rows {
     /// Table `pep_item`.
     #[serde(default)]
     pub items: Vec<ItemNote>,
+    /// The newest place that is in a segment.
+    #[serde(default)]
+    pub cold: StanzaSeq,
+    /// The run that is being moved.
+    #[serde(default)]
+    pub moving: Option<Moving>,
 }

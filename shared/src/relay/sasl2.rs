@@ -291,7 +291,7 @@ impl RelayEngine {
         let first = initial_response(authenticate)?;
         let Some(mechanism) = mechanism else {
             let (data, used) = self.token_proof(&first, authenticate, &wishes)?;
-            return self.begin_session(link, &data, Some(used), wishes, log);
+            return self.begin_session(link, authenticate, &data, Some(used), wishes, log);
         };
         let nonce = self.entropy.token();
         let keys = self.keys_for(mechanism, &first)?;
@@ -311,6 +311,6 @@ impl RelayEngine {
     ) -> Result<(), Fault> {
         let last = STANDARD.decode(response.text().trim()).map_err(|_| SaslFault::IncorrectEncoding)?;
         let data = self.proof_of(&exchange.scram, &last)?;
-        self.begin_session(link, &data, None, exchange.wishes, log)
+        self.begin_session(link, response, &data, None, exchange.wishes, log)
     }
 }

@@ -2,13 +2,15 @@
 //! resuming, and every way a stream loses its connection (RFC 6120 §7, XEP-0198 §3 and §5).
 
 use super::link::unknown;
+use super::parked::Resuming;
 use super::rows::Op;
 use super::stream::{Device, Sent, Stream};
 use super::{Effect, LogStore, Phase, RelayEngine, Taken};
 use crate::bad::{self, Bug};
-use crate::id::{DeviceId, LinkId};
+use crate::id::{DeviceId, LinkId, StanzaSeq};
 use crate::jid::prepared_resource;
 use crate::limits::DEVICE_UNSEEN_MS_MAX;
+use crate::log::LogRow;
 use crate::sm::{Handled, Window};
 use crate::wire::error::{StanzaError, StreamCondition};
 use crate::wire::stanza::{self, Kind};
@@ -16,6 +18,7 @@ use crate::wire::{Element, ns};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 
 impl RelayEngine {
     /// After authentication, before a device is known.
@@ -82,6 +85,8 @@ impl RelayEngine {
         self.make_room()?;
         // What another device has confirmed is not offline mail for a new one (XEP-0160 §3).
         let cursor = self.devices.values().map(|device| device.cursor).max().unwrap_or_default();
+        // Nor is what was confirmed before the last of them went.
+        let cursor = cursor.max(self.cold.last);
         let (last_seen, name, agent, caps, stream) = (self.now, None, None, None, None);
         let taken = Taken::default();
         self.devices
@@ -112,11 +117,10 @@ impl RelayEngine {
         if self.devices.len() < self.config.limits.devices_max {
             return Ok(());
         }
-        let (now, window) = (self.now, self.config.limits.resume_window_ms);
-        let over = |stream: &Stream| stream.suspended.is_some_and(|since| now.since(since) > window);
+        let (now, limits) = (self.now, self.config.limits);
         let droppable = self.devices.iter().filter(|(_, device)| {
-            let idle = device.stream.as_ref().is_none_or(over);
-            idle && (!device.named || now.since(device.last_seen) > DEVICE_UNSEEN_MS_MAX)
+            let unseen = now.since(device.last_seen) > DEVICE_UNSEEN_MS_MAX;
+            device.is_idle(now, &limits) && (!device.named || unseen)
         });
         let oldest = droppable.min_by_key(|(_, device)| (device.named, device.last_seen));
         let oldest = oldest.map(|(id, _)| id.clone()).ok_or(StanzaError::RESOURCE_CONSTRAINT)?;
@@ -171,26 +175,30 @@ impl RelayEngine {
         let Some(h) = resume.attr("h").and_then(Handled::parse) else {
             return self.sm_failed(link, "bad-request");
         };
-        match self.resumable(previd, h)? {
-            Ok(id) => {
+        match self.resumable(link, resume, previd, h, log)? {
+            Resuming::With(id, rows) => {
                 if let Some(agent) = self.links.get_mut(&link).and_then(|known| known.agent.take()) {
                     self.adopt(&id, &agent);
                 }
-                self.take_over(link, &id, |no| Effect::Resumed(link, no, previd.to_owned()), log);
+                self.take_over(link, &id, |no| Effect::Resumed(link, no, previd.to_owned()), &rows, log);
             }
-            Err(handled) => self.send_element(link, &not_found(handled)),
+            Resuming::Over(failed) => self.send_element(link, &failed),
+            Resuming::Parked => {}
         }
         Ok(())
     }
 
-    /// The device whose stream may go on, with its old connection gone. Else what was handled of
-    /// the one that is over, if it is known: that was written when it lost its connection, and no
-    /// more can come.
+    /// The device whose stream may go on, with its old connection gone, or the `<failed/>` that says
+    /// why it may not. What was handled of one that is over, if it is known, was written when it lost
+    /// its connection, and no more can come. `said` is what asks for it: it may have to wait.
     pub(super) fn resumable(
         &mut self,
+        link: LinkId,
+        said: &Element,
         previd: &str,
         h: Handled,
-    ) -> Result<Result<DeviceId, Option<Handled>>, StreamCondition> {
+        log: &dyn LogStore,
+    ) -> Result<Resuming, StreamCondition> {
         let hash = sm_id_hash(previd);
         let now = self.now;
         let found = self.devices.iter().find_map(|(id, device)| {
@@ -202,10 +210,15 @@ impl RelayEngine {
         });
         let id = match found {
             Some((id, _, true)) => id,
-            over => return Ok(Err(over.map(|(_, handled, _)| handled))),
+            over => return Ok(Resuming::Over(not_found(over.map(|(_, handled, _)| handled)))),
         };
-        let Some(device) = self.devices.get_mut(&id) else { return Ok(Err(None)) };
-        let Some(stream) = device.stream.as_mut() else { return Ok(Err(None)) };
+        let (id, rows) = match self.rows_to_resume(link, said, &id, h, log)? {
+            Resuming::With(id, rows) => (id, rows),
+            other => return Ok(other),
+        };
+        let nobody = || Ok(Resuming::Over(not_found(None)));
+        let Some(device) = self.devices.get_mut(&id) else { return nobody() };
+        let Some(stream) = device.stream.as_mut() else { return nobody() };
         let newly = stream
             .window
             .resume(h)
@@ -215,15 +228,17 @@ impl RelayEngine {
         if let Some(old) = old {
             self.close_link(old, Some(StreamCondition::Conflict), 1000);
         }
-        Ok(Ok(id))
+        Ok(Resuming::With(id, rows))
     }
 
     /// The stream goes on over this connection, with what the device has not had after a greeting.
+    /// `rows`: those that are not in the log any more.
     pub(super) fn take_over(
         &mut self,
         link: LinkId,
         id: &DeviceId,
         greeting: impl FnOnce(u64) -> Effect,
+        rows: &BTreeMap<StanzaSeq, LogRow>,
         log: &dyn LogStore,
     ) {
         let now = self.now;
@@ -235,7 +250,9 @@ impl RelayEngine {
         let had = |sent: &Sent| matches!(sent, Sent::Row(seq) if device.is_some_and(|d| d.has(*seq)));
         let mut frames: Vec<String> = again
             .into_iter()
-            .map(|sent| sent.filter(|sent| !had(sent)).and_then(|sent| self.frame_of(id, sent, carbons, log)))
+            .map(|sent| {
+                sent.filter(|sent| !had(sent)).and_then(|sent| self.frame_of(id, sent, carbons, rows, log))
+            })
             .map(|frame| frame.unwrap_or_else(|| in_its_place().to_frame()))
             .collect();
         if bad::is(Bug::ReorderedOnResume) {

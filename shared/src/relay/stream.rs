@@ -32,6 +32,14 @@ pub(super) struct Device {
     pub(super) stream: Option<Stream>,
 }
 
+impl Device {
+    /// Whether it is away, and its stream cannot be resumed any more.
+    pub(super) fn is_idle(&self, now: Millis, limits: &Limits) -> bool {
+        let over = |since: Millis| now.since(since) > limits.resume_window_ms;
+        self.stream.as_ref().is_none_or(|stream| stream.suspended.is_some_and(over))
+    }
+}
+
 /// What was sent and waits for an ack.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Sent {
@@ -351,19 +359,20 @@ impl RelayEngine {
         self.put_device(id);
     }
 
-    /// What a device is sent under a number.
+    /// What a device is sent under a number. `rows`: those that are not in the log any more.
     pub(super) fn frame_of(
         &self,
         id: &DeviceId,
         sent: Sent,
         carbons: bool,
+        rows: &BTreeMap<StanzaSeq, LogRow>,
         log: &dyn LogStore,
     ) -> Option<String> {
         let account = &self.config.account;
         match sent {
             Sent::Stanza(text) => Some(text),
             Sent::Result(result) => {
-                let row = self.head.row(log, result.seq)?;
+                let row = rows.get(&result.seq).cloned().or_else(|| self.head.row(log, result.seq))?;
                 if result.offline {
                     return Some(self.listed(id, &row)?.to_frame());
                 }

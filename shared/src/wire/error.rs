@@ -95,6 +95,8 @@ impl StanzaError {
     pub const FEATURE_NOT_IMPLEMENTED: Self = Self("cancel", "feature-not-implemented");
     /// It is somebody else's.
     pub const FORBIDDEN: Self = Self("auth", "forbidden");
+    /// RFC 6120 §8.3.3.6
+    pub const INTERNAL_SERVER_ERROR: Self = Self("cancel", "internal-server-error");
     /// No such thing.
     pub const ITEM_NOT_FOUND: Self = Self("cancel", "item-not-found");
     /// The address cannot exist.

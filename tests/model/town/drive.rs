@@ -94,6 +94,11 @@ impl Town {
                     self.calls.insert(caller, Leg::Call(request));
                 }
                 relay::Output::Reply(_, reply) => replied = Some(reply),
+                // Nothing gets a week old in a town of this size.
+                segment @ (relay::Output::PutSegment(..)
+                | relay::Output::GetSegment(_)
+                | relay::Output::DeleteSegment(_)
+                | relay::Output::SegmentFault(..)) => unreachable!("{segment:?}"),
                 relay::Output::WakeAt(at) => {
                     mailbox.wake = at;
                     return replied;

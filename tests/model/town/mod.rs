@@ -260,6 +260,7 @@ impl Mailbox {
             registration: Registration::Open,
             seed: seed(2, who, loads),
             limits: scope.limits(),
+            cold: false,
         };
         let engine = RelayEngine::load(now, store.rows(), links.clone().into_iter().collect(), config);
         Self { engine, store, links, wake: None, loads }

@@ -17,6 +17,7 @@ fn numbers_at_their_end_do_not_end_the_mailbox() {
         created: Millis(0),
         blocked: Vec::new(),
         archiving: Default::default(),
+        removed: false,
     };
     let mut store = MailboxStore { account: Some(account), ..MailboxStore::default() };
     store.devices.insert("phone".into(), phone());

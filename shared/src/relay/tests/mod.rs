@@ -2,8 +2,10 @@
 
 mod archive;
 mod behind;
+mod blobs;
 mod blocking;
 mod clock;
+mod cold;
 mod crash;
 mod csi;
 mod damaged;
@@ -19,6 +21,7 @@ mod lobby;
 mod modern;
 mod multicast;
 mod offline;
+mod parked;
 mod passing;
 mod people;
 mod pep;
@@ -27,7 +30,9 @@ mod pep_contacts;
 mod pep_displayed;
 mod preferences;
 mod rates;
+mod removal;
 mod resumption;
 mod sasl2;
 mod transfer;
+mod weather;
 mod world;

@@ -60,6 +60,7 @@ pub fn bound() -> LinkState {
         counters: Some(counters),
         transferred: StanzaSeq(0),
         csi: Default::default(),
+        parked: false,
     }
 }
 
@@ -82,6 +83,7 @@ impl Alone {
 
     pub fn load(store: MailboxStore, links: Vec<(LinkId, LinkState)>) -> Self {
         let config = Config {
+            cold: false,
             account: jid("a"),
             registration: Registration::Closed,
             seed: [0; 32],

@@ -1,6 +1,7 @@
 //! Two or more real mailboxes with stores in memory, and devices that speak stream management
 //! as a foreign client would. Power can be cut at any step of any mailbox.
 
+use super::blobs::{Answer, Blobs};
 use crate::gate::BatchNo;
 use crate::id::LinkId;
 use crate::jid::BareJid;
@@ -60,6 +61,8 @@ pub struct World {
     pub answers_lost: bool,
     /// What was answered to the newest call, once it has left.
     pub answer: Option<TransferReply>,
+    /// Where segments are.
+    pub blobs: Blobs,
 }
 
 pub fn jid(name: &str) -> BareJid {
@@ -69,7 +72,7 @@ pub fn jid(name: &str) -> BareJid {
 fn config(account: &BareJid, seed: u8, limits: Limits) -> Config {
     let mut bytes = [seed; 32];
     bytes.iter_mut().zip(account.as_str().bytes()).for_each(|(byte, letter)| *byte ^= letter);
-    Config { account: account.clone(), registration: Registration::Open, seed: bytes, limits }
+    Config { account: account.clone(), registration: Registration::Open, seed: bytes, limits, cold: true }
 }
 
 impl World {
@@ -94,6 +97,29 @@ impl World {
             away: BTreeSet::new(),
             answers_lost: false,
             answer: None,
+            blobs: Blobs::default(),
+        }
+    }
+
+    /// The blob store does what it was asked for and did not do.
+    pub fn settle_blobs(&mut self) {
+        self.blobs.slow = false;
+        for (account, output) in std::mem::take(&mut self.blobs.held) {
+            self.blob(&account, output);
+        }
+    }
+
+    fn blob(&mut self, account: &BareJid, output: Output) {
+        match self.blobs.carry_out(account, output) {
+            Some(Answer::Put(name, stored)) => self.input(account, Input::SegmentPut(&name, stored)),
+            Some(Answer::Got(name, got)) => {
+                let got = got.as_deref().map_err(|fault| *fault);
+                self.input(account, Input::Segment(&name, got));
+            }
+            Some(Answer::Deleted(name, deleted)) => {
+                self.input(account, Input::SegmentDeleted(&name, deleted));
+            }
+            None => {}
         }
     }
 
@@ -163,6 +189,11 @@ impl World {
         mailbox.engine = RelayEngine::load(now, mailbox.disk.rows.rows(), links, config(account, 99, limits));
     }
 
+    /// When a mailbox wants to be woken.
+    pub fn wakes_at(&mut self, account: &BareJid) -> Option<Millis> {
+        self.mailbox(account).wake
+    }
+
     /// The clock is set back, and every mailbox learns of it.
     pub fn set_back(&mut self, ms: u64) {
         self.now = self.now.minus(ms);
@@ -219,8 +250,16 @@ impl World {
         self.now = until;
     }
 
-    /// One input and everything that follows from it, in every mailbox.
+    /// One input and everything that follows from it, in every mailbox and in the blob store.
     pub fn input(&mut self, account: &BareJid, input: Input<'_>) {
+        self.input_alone(account, input);
+        while let Some((account, output)) = self.blobs.asked.pop_front() {
+            self.blob(&account, output);
+        }
+    }
+
+    /// ... but for the blob store.
+    fn input_alone(&mut self, account: &BareJid, input: Input<'_>) {
         let now = self.now;
         let mailbox = self.mailbox(account);
         mailbox.engine.handle(now, input, &mailbox.disk.rows);
@@ -258,6 +297,10 @@ impl World {
                     );
                 }
                 Output::Reply(_, reply) => self.answer = Some(reply),
+                Output::SegmentFault(name, fault) => self.blobs.faults.push((name, fault)),
+                blob @ (Output::PutSegment(..) | Output::GetSegment(_) | Output::DeleteSegment(_)) => {
+                    self.blobs.asked.push_back((account.clone(), blob));
+                }
                 Output::WakeAt(at) => {
                     mailbox.wake = at;
                     return;

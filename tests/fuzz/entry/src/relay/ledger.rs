@@ -7,6 +7,7 @@
 use super::account;
 use super::device::Devices;
 use crate::differential::opinion;
+use shared::cold::SegmentRow;
 use shared::delivery::{Class, class};
 use shared::id::{LinkId, OriginId, StanzaSeq};
 use shared::jid::BareJid;
@@ -204,7 +205,8 @@ impl Ledger {
         if self.lenient {
             return;
         }
-        let last = store.log.keys().next_back().copied().unwrap_or_default();
+        let cold = store.segments.values().map(|(row, _)| row.last).max().unwrap_or_default();
+        let last = store.log.keys().next_back().copied().unwrap_or_default().max(cold);
         match op {
             Op::Append(row) => self.appended(row, last, store),
             Op::PutDevice(row) => {
@@ -219,7 +221,9 @@ impl Ledger {
                 assert!(marks.checkpoint <= last);
                 self.assert_transferred(marks.transferred, store);
             }
-            Op::PutAccount(_) => assert!(store.account.is_none(), "an account is made once"),
+            Op::PutAccount(row) => {
+                assert!(row.removed || store.account.is_none(), "an account is made once");
+            }
             Op::PutPeer(peer, seq) => {
                 assert!(store.peers.get(peer).is_none_or(|before| before <= seq), "{peer} goes back");
             }
@@ -234,6 +238,20 @@ impl Ledger {
                 let key = (node.clone(), id.clone());
                 assert!(store.items.contains_key(&key), "{key:?} is not there");
             }
+            Op::PutSegment(row, _) => {
+                let whole = (row.first.0..=row.last.0).all(|seq| store.log.contains_key(&StanzaSeq(seq)));
+                assert!(whole, "{row:?} is of rows that are not in the log");
+            }
+            Op::DropLog(first, last) => {
+                let is_it = |(row, _): &(SegmentRow, _)| row.first == *first && row.last == *last;
+                assert!(store.segments.get(first).is_some_and(is_it), "{first} to {last} are nowhere else");
+                let confirmed = store.devices.values().map(|row| row.cursor).min();
+                assert!(confirmed >= Some(*last), "{last} is dropped, and {confirmed:?} is confirmed");
+                self.assert_transferred(*last, store);
+            }
+            Op::PutMoving(_) | Op::ForgetSources(_) => {}
+            // From the end of an account on, nothing is as it was.
+            Op::DeleteSegment(_) | Op::Clear => self.lenient = true,
         }
     }
 

@@ -5,6 +5,7 @@ use super::script::{answer, authenticate, go_online, handed_over, pass, perform}
 use super::world::{World, account_row};
 use crate::script::{Fields, steps};
 use serde::Deserialize;
+use shared::cold::{Moving, SegmentRow};
 use shared::id::{LinkId, StanzaSeq};
 use shared::jid::BareJid;
 use shared::log::LogRow;
@@ -26,6 +27,8 @@ struct Given {
     log: Vec<LogRow>,
     nodes: Vec<NodeRow>,
     items: Vec<ItemRow>,
+    segments: Vec<SegmentRow>,
+    moving: Option<Moving>,
     links: Vec<(LinkId, LinkState)>,
 }
 
@@ -45,6 +48,8 @@ impl Given {
             log: self.log.iter().map(|row| (row.seq, row.clone())).collect(),
             nodes: self.nodes.iter().map(|row| (row.node.clone(), row.clone())).collect(),
             items: self.items.iter().map(|row| ((row.node.clone(), row.id.clone()), row.clone())).collect(),
+            segments: self.segments.iter().map(|row| (row.first, (row.clone(), Vec::new()))).collect(),
+            moving: self.moving.clone(),
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::ledger::Ledger;
 use super::{SMALL, account};
 use crate::{leaf, trace};
+use shared::cold::SegmentFault;
 use shared::gate::BatchNo;
 use shared::id::LinkId;
 use shared::limits::Limits;
@@ -33,6 +34,8 @@ pub struct World {
     engine: RelayEngine,
     /// What is committed.
     pub store: MailboxStore,
+    /// Its segments.
+    blobs: BTreeMap<String, Vec<u8>>,
     /// What must hold.
     pub ledger: Ledger,
     limits: Limits,
@@ -70,6 +73,7 @@ pub fn account_row() -> AccountRow {
         created: Millis(0),
         blocked: Vec::new(),
         archiving: Default::default(),
+        removed: false,
     }
 }
 
@@ -106,10 +110,11 @@ impl World {
         ledger: Ledger,
     ) -> Self {
         let now = Millis(1_700_000_000_000);
-        let config = Config { account: account(), registration, seed: [0; 32], limits };
+        let config = Config { account: account(), registration, seed: [0; 32], limits, cold: true };
         let mut world = Self {
             engine: RelayEngine::load(now, store.rows(), links.clone(), config),
             ledger,
+            blobs: BTreeMap::new(),
             store,
             limits,
             registration,
@@ -267,6 +272,19 @@ impl World {
                     self.calls.push(Call { life, request });
                 }
                 Output::Reply(call, reply) => self.ledger.replied(call, reply, &self.store),
+                Output::PutSegment(name, bytes) => {
+                    self.blobs.insert(name.clone(), bytes);
+                    self.engine.handle(self.now, Input::SegmentPut(&name, true), &self.store);
+                }
+                Output::GetSegment(name) => {
+                    let got = self.blobs.get(&name).map(Vec::as_slice).ok_or(SegmentFault::Missing);
+                    self.engine.handle(self.now, Input::Segment(&name, got), &self.store);
+                }
+                Output::DeleteSegment(name) => {
+                    self.blobs.remove(&name);
+                    self.engine.handle(self.now, Input::SegmentDeleted(&name, true), &self.store);
+                }
+                Output::SegmentFault(..) => {}
             }
         }
         panic!("one input and {OUTPUTS_MAX} outputs, with no end");
@@ -330,6 +348,7 @@ impl World {
             registration: self.registration,
             seed: [self.loads; 32],
             limits: self.limits,
+            cold: true,
         };
         self.engine = RelayEngine::load(self.now, self.store.rows(), links, config);
         (self.poisoned, self.asleep) = (false, true);
