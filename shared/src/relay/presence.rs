@@ -38,8 +38,7 @@ impl RelayEngine {
                 self.directed_presence(id, presence, &to, log)
             }
             (Some("error"), None) => {}
-            // RFC 6121 §4.3: the servers' to send.
-            (Some("probe"), _) => self.refuse(id, presence, StanzaError::SERVICE_UNAVAILABLE),
+            (Some("probe"), to) => self.probe_out(presence, to),
             (Some(kind), to) => match Change::named(kind) {
                 Some(change) => self.subscription_out(id, presence, change, to, log),
                 None => self.refuse(id, presence, StanzaError::BAD_REQUEST),
@@ -185,6 +184,15 @@ impl RelayEngine {
             self.transfers.push_presence(&from.bare, presence.with_attr("to", to.as_str()).to_frame());
         }
         self.send_last_items(from, log);
+    }
+
+    /// RFC 6121 §4.3: the servers' to send. Of a device's own, those are passed on that are no news
+    /// to whom they ask.
+    fn probe_out(&mut self, probe: &Element, to: Option<Jid>) {
+        let Some(to) = to else { return };
+        if self.contacts.get(&to.bare).is_some_and(|contact| contact.to) && !self.is_blocked(&to) {
+            self.transfers.push_presence(&to.bare, probe.to_frame());
+        }
     }
 
     /// RFC 6121 §4.3.1: who of those whose presence the account sees is there?

@@ -278,6 +278,20 @@ fn whoever_comes_learns_who_of_their_contacts_is_there() {
 }
 
 #[test]
+fn a_device_may_ask_who_of_its_friends_is_there_and_of_nobody_else() {
+    let (mut world, mut alice, mut bob) = friends();
+    presence(&mut world, &mut alice, "probe", "b@d");
+    assert_eq!(told(&mut world, &mut alice), ["available b@d/desk"]);
+    let mut carol = Device::online(&mut world, "c", "phone");
+    told(&mut world, &mut carol);
+    for to in ["b@d", "nobody@d", "b@elsewhere"] {
+        presence(&mut world, &mut carol, "probe", to);
+    }
+    assert!(told(&mut world, &mut carol).is_empty() && told(&mut world, &mut bob).is_empty());
+    assert!(!world.disk(&jid("b")).rows.contacts.contains_key(&jid("c")));
+}
+
+#[test]
 fn presence_that_was_missed_is_seen_after_a_resumption_the_newest_only() {
     let (mut world, mut alice, mut bob) = friends();
     alice.acks = false;
