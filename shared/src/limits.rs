@@ -188,6 +188,8 @@ pub struct Limits {
     pub resume_window_ms: u64,
     /// Stanzas sent to one device and not yet acked by it. What is beyond waits in the log.
     pub window_stanzas_max: usize,
+    /// Bytes of the log that are sent to one device in one turn, unless one message alone has more.
+    pub flush_bytes_max: usize,
     /// Stanzas of any kind sent to one device and not yet acked by it. From here on what is not
     /// kept for it is not sent to it, and it is not heard before it acks. Above
     /// `window_stanzas_max` by more than a client asks for at once when it comes.
@@ -250,6 +252,7 @@ impl Limits {
         ack_timeout_ms: 10_000,
         resume_window_ms: 600_000,
         window_stanzas_max: 100,
+        flush_bytes_max: 4 * 1024 * 1024,
         unacked_stanzas_max: 1_000,
         kept_bytes_max: 256 * 1024,
         page_stanzas: 50,

@@ -155,7 +155,7 @@ impl RelayEngine {
             Input::Committed(no) => self.committed(no),
             Input::CommitFailed(_) => return self.poison(),
         }
-        self.on_time();
+        self.on_time(log);
         self.start_transfers(log);
         self.note_links();
     }
@@ -249,7 +249,7 @@ impl RelayEngine {
     }
 
     /// Everything that is due.
-    fn on_time(&mut self) {
+    fn on_time(&mut self, log: &dyn LogStore) {
         let overdue: Vec<LinkId> = self
             .links
             .iter()
@@ -260,6 +260,7 @@ impl RelayEngine {
             self.close_link(link, Some(StreamCondition::ConnectionTimeout), 1000);
         }
         self.streams_on_time();
+        self.flush_on_time(log);
     }
 
     fn deadline(&self) -> Option<Millis> {
@@ -271,7 +272,13 @@ impl RelayEngine {
             let stream = device.stream.as_ref()?;
             stream.deadline(self.gate.durable(stream.no).handled(), &self.config.limits)
         });
-        unauthenticated.map(Link::deadline).chain(streams).chain(self.transfers.deadline()).min()
+        let unacked = self.devices.values().filter_map(|device| self.unacked_deadline(device));
+        unauthenticated
+            .map(Link::deadline)
+            .chain(streams)
+            .chain(unacked)
+            .chain(self.transfers.deadline())
+            .min()
     }
 
     /// Hands the driver what must outlive hibernation, where it has changed.
