@@ -62,8 +62,11 @@ pub const ID_BYTES_MAX: usize = 256;
 
 /// Bytes of a presence, which is kept while its device is there.
 pub const PRESENCE_BYTES_MAX: usize = 16 * 1024;
-/// Presence of others that is kept for a device that cannot be sent it, one for each of theirs.
+/// Presence of others that is kept for a device that cannot be sent it, one for each of theirs. A
+/// stream for which there is more is over.
 pub const PRESENCE_MISSED_MAX: usize = 500;
+/// ... and the bytes of it: all of it is in the device's row, which may have 2 MB.
+pub const PRESENCE_MISSED_BYTES_MAX: usize = 256 * 1024;
 /// Addresses to which one device sends its presence though they are not subscribed to it.
 pub const PRESENCE_DIRECTED_MAX: usize = 64;
 /// Contacts of one account.

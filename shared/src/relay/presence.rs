@@ -10,7 +10,10 @@ use super::subscription::Change;
 use super::{LogStore, RelayEngine};
 use crate::id::DeviceId;
 use crate::jid::{BareJid, Jid};
-use crate::limits::{FRAME_BYTES_MAX, PRESENCE_BYTES_MAX, PRESENCE_DIRECTED_MAX, PRESENCE_MISSED_MAX};
+use crate::limits::{
+    FRAME_BYTES_MAX, PRESENCE_BYTES_MAX, PRESENCE_DIRECTED_MAX, PRESENCE_MISSED_BYTES_MAX,
+    PRESENCE_MISSED_MAX,
+};
 use crate::wire::error::{StanzaError, StreamCondition};
 use crate::wire::{Element, ns, read_frame, stanza};
 
@@ -144,7 +147,8 @@ impl RelayEngine {
             return;
         }
         stream.missed.insert(from.clone(), presence.to_frame());
-        if stream.missed.len() > PRESENCE_MISSED_MAX {
+        let bytes: usize = stream.missed.values().map(String::len).sum();
+        if stream.missed.len() > PRESENCE_MISSED_MAX || bytes > PRESENCE_MISSED_BYTES_MAX {
             let link = stream.link;
             self.end_stream(id);
             return link

@@ -310,6 +310,27 @@ fn presence_that_was_missed_is_seen_after_a_resumption_the_newest_only() {
 }
 
 #[test]
+fn more_presence_than_may_be_kept_for_a_device_ends_its_session_and_not_its_mailbox() {
+    let (mut world, mut alice, bob) = friends();
+    world.input(&jid("b"), Input::LinkDown(bob.link));
+    let mut bob = bob;
+    let status = "x".repeat(15_000);
+    for n in 0..20 {
+        let mut device = Device::online(&mut world, "a", &format!("device {n}"));
+        device.send(
+            &mut world,
+            &format!("<presence xmlns='jabber:client'><status>{status}</status></presence>"),
+        );
+    }
+    alice.message(&mut world, "b@d", "hello");
+    assert!(!bob.resume(&mut world), "it would not know who is there");
+    assert!(world.disk(&jid("b")).rows.devices[&"desk".into()].stream.is_none());
+    bob.bind(&mut world);
+    bob.drain(&mut world);
+    assert_eq!(bob.bodies, ["hello"]);
+}
+
+#[test]
 fn who_does_not_come_back_in_time_is_seen_to_have_left() {
     let (mut world, mut alice, bob) = friends();
     world.input(&jid("b"), Input::LinkDown(bob.link));
