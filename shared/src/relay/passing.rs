@@ -83,10 +83,14 @@ impl RelayEngine {
         let id = DeviceId(to.resource.clone().unwrap_or_default());
         let limits = self.config.limits;
         let asker = stanza::address(iq, "from").ok().flatten();
-        let behind = self.stream_mut(&id).map(|stream| stream.is_behind(&limits));
-        let error = match behind {
-            Some(false) => return self.push_stanza(&id, iq),
-            Some(true) => StanzaError::RESOURCE_CONSTRAINT,
+        // What it asked for itself it is given as long as it is heard.
+        let is_answer = matches!(iq.attr("type"), Some("result" | "error"));
+        let room = self.stream_mut(&id).map(|stream| {
+            if is_answer { !stream.is_behind(&limits) } else { stream.has_room_for_others(&limits) }
+        });
+        let error = match room {
+            Some(true) => return self.push_stanza(&id, iq),
+            Some(false) => StanzaError::RESOURCE_CONSTRAINT,
             None => StanzaError::SERVICE_UNAVAILABLE,
         };
         if let (Some(reply), Some(asker)) = (stanza::error_reply(iq, error), asker) {

@@ -140,7 +140,7 @@ impl RelayEngine {
             return;
         }
         let Some(stream) = self.stream_mut(id) else { return };
-        if stream.link.is_some() && !stream.is_behind(&limits) {
+        if stream.link.is_some() && stream.has_room_for_others(&limits) {
             if !self.hold_state(id, presence) {
                 self.send_kept(id, presence, Keep::WithNextRow);
             }
@@ -162,10 +162,11 @@ impl RelayEngine {
     pub(super) fn show_missed(&mut self, id: &DeviceId) {
         let limits = self.config.limits;
         let Some(stream) = self.stream_mut(id) else { return };
-        if stream.missed.is_empty() || stream.link.is_none() || stream.is_behind(&limits) {
+        if stream.missed.is_empty() || stream.link.is_none() {
             return;
         }
-        for (_, frame) in std::mem::take(&mut stream.missed) {
+        while let Some(stream) = self.stream_mut(id).filter(|stream| stream.has_room_for_others(&limits)) {
+            let Some((_, frame)) = stream.missed.pop_first() else { break };
             if let Ok(presence) = read_frame(&frame, 2 * FRAME_BYTES_MAX) {
                 self.send_kept(id, &presence, Keep::WithNextRow);
             }
