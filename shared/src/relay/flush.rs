@@ -57,7 +57,8 @@ impl RelayEngine {
             let after = StanzaSeq(stream.next.0.saturating_sub(1));
             let rows = self.head.page(log, after, stream.room(&limits).min(STEP));
             if rows.is_empty() {
-                break;
+                // There is nothing up to the end: it is not looked for again.
+                stream.next = last.next();
             }
             for row in rows {
                 stream.next = row.seq.next();
@@ -92,8 +93,9 @@ impl RelayEngine {
     /// small by time.
     pub(super) fn unacked_deadline(&self, device: &Device) -> Option<Millis> {
         let stream = device.stream.as_ref().filter(|stream| !stream.managed)?;
-        let waits = stream.reads().is_some() && stream.next <= self.head.last();
-        waits.then(|| stream.last_sent.plus(UNACKED_PAUSE_MS))
+        let last = self.head.last();
+        let goes_on = stream.next <= last && !stream.waits_for_room(last, &self.config.limits);
+        (goes_on && stream.reads().is_some()).then(|| stream.last_sent.plus(UNACKED_PAUSE_MS))
     }
 
     /// The next turn of each that is due.
