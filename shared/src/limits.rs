@@ -62,8 +62,11 @@ pub const ID_BYTES_MAX: usize = 256;
 
 /// Bytes of a presence, which is kept while its device is there.
 pub const PRESENCE_BYTES_MAX: usize = 16 * 1024;
-/// Presence of others that is kept for a device that cannot be sent it, one for each of theirs.
+/// Presence of others that is kept for a device that cannot be sent it, one for each of theirs. A
+/// stream for which there is more is over.
 pub const PRESENCE_MISSED_MAX: usize = 500;
+/// ... and the bytes of it: all of it is in the device's row, which may have 2 MB.
+pub const PRESENCE_MISSED_BYTES_MAX: usize = 256 * 1024;
 /// Addresses to which one device sends its presence though they are not subscribed to it.
 pub const PRESENCE_DIRECTED_MAX: usize = 64;
 /// Contacts of one account.
@@ -209,6 +212,8 @@ pub struct Limits {
     pub resume_window_ms: u64,
     /// Stanzas sent to one device and not yet acked by it. What is beyond waits in the log.
     pub window_stanzas_max: usize,
+    /// Bytes of the log that are sent to one device in one turn, unless one message alone has more.
+    pub flush_bytes_max: usize,
     /// Stanzas of any kind sent to one device and not yet acked by it. From here on what is not
     /// kept for it is not sent to it, and it is not heard before it acks. Above
     /// `window_stanzas_max` by more than a client asks for at once when it comes.
@@ -283,6 +288,7 @@ impl Limits {
         ack_timeout_ms: 10_000,
         resume_window_ms: 600_000,
         window_stanzas_max: 100,
+        flush_bytes_max: 4 * 1024 * 1024,
         unacked_stanzas_max: 1_000,
         kept_bytes_max: 256 * 1024,
         page_stanzas: 50,

@@ -11,11 +11,14 @@ use crate::delivery::{self, Reader};
 use crate::id::{DeviceId, LinkId, StanzaSeq};
 use crate::limits::Limits;
 use crate::log::LogRow;
+use crate::time::Millis;
 use crate::wire::{Element, stanza};
 use std::collections::BTreeSet;
 
 /// Rows that are read at once: each may be as long as a frame.
 const STEP: usize = 32;
+/// Between two turns of a device that never acks.
+const UNACKED_PAUSE_MS: u64 = 10;
 
 impl Stream {
     /// How many stanzas may be sent before the next ack.
@@ -48,13 +51,14 @@ impl RelayEngine {
         if stream.waits_for_room(last, &limits) {
             return false;
         }
-        let mut frames = Vec::new();
+        let (mut frames, mut bytes) = (Vec::new(), 0usize);
         let ahead: BTreeSet<StanzaSeq> = stream.rows().filter(|seq| *seq >= stream.next).collect();
-        while stream.next <= last && stream.has_room(&limits) {
+        'turn: while stream.next <= last && stream.has_room(&limits) {
             let after = StanzaSeq(stream.next.0.saturating_sub(1));
             let rows = self.head.page(log, after, stream.room(&limits).min(STEP));
             if rows.is_empty() {
-                break;
+                // There is nothing up to the end: it is not looked for again.
+                stream.next = last.next();
             }
             for row in rows {
                 stream.next = row.seq.next();
@@ -62,11 +66,17 @@ impl RelayEngine {
                     continue;
                 }
                 let reader = Reader { account: &account, device: id, carbons: stream.carbons, late: true };
-                if let Some(message) = delivery::view(&row, reader) {
-                    frames.push(message.to_frame());
-                    if stream.managed {
-                        stream.window.push(Sent::Row(row.seq));
-                    }
+                let Some(message) = delivery::view(&row, reader) else { continue };
+                let frame = message.to_frame();
+                bytes = bytes.saturating_add(frame.len());
+                frames.push(frame);
+                if stream.managed {
+                    stream.window.push(Sent::Row(row.seq));
+                }
+                if bytes >= limits.flush_bytes_max
+                    || !stream.managed && frames.len() >= limits.window_stanzas_max
+                {
+                    break 'turn;
                 }
             }
         }
@@ -77,6 +87,25 @@ impl RelayEngine {
         self.put_device(id);
         self.send_frames(id, link, frames);
         true
+    }
+
+    /// When the log goes on to a device that never acks: it has no window, so its turns are made
+    /// small by time.
+    pub(super) fn unacked_deadline(&self, device: &Device) -> Option<Millis> {
+        let stream = device.stream.as_ref().filter(|stream| !stream.managed)?;
+        let last = self.head.last();
+        let goes_on = stream.next <= last && !stream.waits_for_room(last, &self.config.limits);
+        (goes_on && stream.reads().is_some()).then(|| stream.last_sent.plus(UNACKED_PAUSE_MS))
+    }
+
+    /// The next turn of each that is due.
+    pub(super) fn flush_on_time(&mut self, log: &dyn LogStore) {
+        let is_due = |device: &Device| self.unacked_deadline(device).is_some_and(|at| at <= self.now);
+        let due: Vec<DeviceId> =
+            self.devices.iter().filter(|(_, device)| is_due(device)).map(|(id, _)| id.clone()).collect();
+        for id in due {
+            self.flush(&id, log);
+        }
     }
 
     /// Sends a row that was just appended to the device of negative priority that it names.

@@ -106,6 +106,9 @@ impl RelayEngine {
         if frame.len() > FRAME_BYTES_MAX {
             return self.refuse(id, &message, StanzaError::POLICY_VIOLATION);
         }
+        if message.attr("type") == Some("groupchat") {
+            return self.pass_once(id, &message, &to, log);
+        }
         if delivery::class(&message) == Class::Ephemeral {
             return self.send_ephemeral(&to, frame, log);
         }
@@ -141,7 +144,7 @@ impl RelayEngine {
         if to.bare.domain() != self.config.account.domain() {
             return Err(StanzaError::REMOTE_SERVER_NOT_FOUND);
         }
-        if to.bare.local().is_none() || message.attr("type") == Some("groupchat") {
+        if to.bare.local().is_none() {
             return Err(StanzaError::SERVICE_UNAVAILABLE);
         }
         Ok(to)

@@ -175,7 +175,7 @@ impl RelayEngine {
             Input::Committed(no) => self.committed(no),
             Input::CommitFailed(_) => return self.poison(),
         }
-        self.on_time();
+        self.on_time(log);
         self.start_transfers(log);
         self.get_segments(log);
         self.move_old_rows(log);
@@ -286,7 +286,7 @@ impl RelayEngine {
     }
 
     /// Everything that is due.
-    fn on_time(&mut self) {
+    fn on_time(&mut self, log: &dyn LogStore) {
         let overdue: Vec<LinkId> = self
             .links
             .iter()
@@ -297,6 +297,7 @@ impl RelayEngine {
             self.close_link(link, Some(StreamCondition::ConnectionTimeout), 1000);
         }
         self.streams_on_time();
+        self.flush_on_time(log);
     }
 
     fn deadline(&self) -> Option<Millis> {
@@ -308,10 +309,11 @@ impl RelayEngine {
             let stream = device.stream.as_ref()?;
             stream.deadline(self.gate.durable(stream.no).handled(), &self.config.limits)
         });
+        let unacked = self.devices.values().filter_map(|device| self.unacked_deadline(device));
         let moves = self.cold.deadline().filter(|_| self.config.cold && self.account.is_some());
-        let removal = self.removal.as_ref().and_then(Removal::deadline);
+        let removal = self.removal.as_ref().and_then(Removal::deadline).filter(|at| *at > self.now);
         let segments = moves.into_iter().chain(self.parking.deadline()).chain(removal);
-        let others = streams.chain(self.transfers.deadline()).chain(segments);
+        let others = streams.chain(unacked).chain(self.transfers.deadline()).chain(segments);
         unauthenticated.map(Link::deadline).chain(others).min()
     }
 

@@ -12,28 +12,44 @@ use crate::wire::{Element, read_frame};
 
 impl RelayEngine {
     /// An IQ of one of the account's devices for somebody else.
-    pub(super) fn iq_out(&mut self, id: &DeviceId, iq: &Element, to: &Jid) {
+    pub(super) fn iq_out(&mut self, id: &DeviceId, iq: &Element, to: &Jid, log: &dyn LogStore) {
         if self.is_blocked(to) {
             return self.refuse_blocked(id, iq);
         }
-        let frame = iq.to_frame();
+        let mut payload = iq.children();
+        let whole = match (iq.attr("type"), payload.next(), payload.next()) {
+            (Some("get" | "set"), Some(_), None) => true,
+            (Some("result" | "error"), ..) => true,
+            _ => false,
+        };
+        if !whole {
+            // RFC 6120 §8.2.3
+            return self.refuse(id, iq, StanzaError::BAD_REQUEST);
+        }
+        self.pass_once(id, iq, to, log);
+    }
+
+    /// Hands a stanza over once: it arrives, or its sender learns that it may not have.
+    pub(super) fn pass_once(&mut self, id: &DeviceId, stanza: &Element, to: &Jid, log: &dyn LogStore) {
+        let frame = stanza.to_frame();
         if frame.len() > FRAME_BYTES_MAX {
-            return self.refuse(id, iq, StanzaError::POLICY_VIOLATION);
+            return self.refuse(id, stanza, StanzaError::POLICY_VIOLATION);
         }
         if to.bare == self.config.account {
-            return self.iq_to_device(iq, to);
+            let item = TransferItem { stanza: frame, ..TransferItem::default() };
+            return self.passed_in(&to.bare, &item, log);
         }
-        if !self.transfers.push_iq(&to.bare, frame) {
-            self.refuse(id, iq, StanzaError::RESOURCE_CONSTRAINT);
+        if !self.transfers.push_once(&to.bare, frame) {
+            self.refuse(id, stanza, StanzaError::RESOURCE_CONSTRAINT);
         }
     }
 
-    /// An IQ did not arrive: whoever asked learns it.
-    pub(super) fn iq_returned(&mut self, iq: &str, error: StanzaError) {
-        let Ok(iq) = read_frame(iq, 2 * FRAME_BYTES_MAX) else { return };
-        let Some(asker) = stanza::address(&iq, "from").ok().flatten() else { return };
-        if let Some(reply) = stanza::error_reply(&iq, error) {
-            self.iq_to_device(&reply, &asker);
+    /// A stanza did not arrive: whoever sent it learns it.
+    pub(super) fn returned(&mut self, stanza: &str, error: StanzaError) {
+        let Ok(stanza) = read_frame(stanza, 2 * FRAME_BYTES_MAX) else { return };
+        let Some(sender) = stanza::address(&stanza, "from").ok().flatten() else { return };
+        if let Some(reply) = stanza::error_reply(&stanza, error) {
+            self.answer_to(&sender, &reply);
         }
     }
 
@@ -46,6 +62,9 @@ impl RelayEngine {
         let blocked = self.is_blocked(&sender);
         match stanza::kind(&element) {
             Some(Kind::Iq) if blocked => self.refuse_from_elsewhere(&element, &sender),
+            Some(Kind::Message) if blocked && is_groupchat(&element) => {
+                self.refuse_from_elsewhere(&element, &sender);
+            }
             // XEP-0191 §3.3: nothing else is answered.
             _ if blocked => {}
             Some(Kind::Iq) if to.resource.is_some() => self.iq_to_device(&element, &to),
@@ -64,10 +83,14 @@ impl RelayEngine {
         let id = DeviceId(to.resource.clone().unwrap_or_default());
         let limits = self.config.limits;
         let asker = stanza::address(iq, "from").ok().flatten();
-        let behind = self.stream_mut(&id).map(|stream| stream.is_behind(&limits));
-        let error = match behind {
-            Some(false) => return self.push_stanza(&id, iq),
-            Some(true) => StanzaError::RESOURCE_CONSTRAINT,
+        // What it asked for itself it is given as long as it is heard.
+        let is_answer = matches!(iq.attr("type"), Some("result" | "error"));
+        let room = self.stream_mut(&id).map(|stream| {
+            if is_answer { !stream.is_behind(&limits) } else { stream.has_room_for_others(&limits) }
+        });
+        let error = match room {
+            Some(true) => return self.push_stanza(&id, iq),
+            Some(false) => StanzaError::RESOURCE_CONSTRAINT,
             None => StanzaError::SERVICE_UNAVAILABLE,
         };
         if let (Some(reply), Some(asker)) = (stanza::error_reply(iq, error), asker) {
@@ -88,8 +111,8 @@ impl RelayEngine {
         }
     }
 
-    fn refuse_from_elsewhere(&mut self, iq: &Element, from: &Jid) {
-        if let Some(reply) = stanza::error_reply(iq, StanzaError::SERVICE_UNAVAILABLE) {
+    fn refuse_from_elsewhere(&mut self, stanza: &Element, from: &Jid) {
+        if let Some(reply) = stanza::error_reply(stanza, StanzaError::SERVICE_UNAVAILABLE) {
             self.answer_to(from, &reply);
         }
     }
@@ -103,7 +126,7 @@ impl RelayEngine {
             }
             return;
         }
-        self.transfers.push_iq(&asker.bare, reply.to_frame());
+        self.transfers.push_once(&asker.bare, reply.to_frame());
     }
 
     /// A message that is not stored goes to the devices that are there (RFC 6121 §8.5.2.1.1,
@@ -115,6 +138,11 @@ impl RelayEngine {
         let to_one = stanza::address(message, "to").ok().flatten().is_some_and(|to| to.resource.is_some());
         let readers = match addressed {
             Some(id) => vec![id],
+            // RFC 6121 §8.5.2.1.1: a room would have to name the device that joined it.
+            None if is_groupchat(message) => {
+                let sender = stanza::address(message, "from").ok().flatten();
+                return sender.into_iter().for_each(|sender| self.refuse_from_elsewhere(message, &sender));
+            }
             None if kind == "error" || to_one && kind == "headline" => Vec::new(),
             None => self.listening(),
         };
@@ -131,4 +159,8 @@ impl RelayEngine {
             |device: &super::stream::Device| device.stream.as_ref().is_some_and(|stream| stream.listens());
         self.devices.iter().filter(|(_, device)| is_there(device)).map(|(id, _)| id.clone()).collect()
     }
+}
+
+fn is_groupchat(message: &Element) -> bool {
+    message.attr("type") == Some("groupchat")
 }

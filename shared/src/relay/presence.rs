@@ -10,7 +10,10 @@ use super::subscription::Change;
 use super::{LogStore, RelayEngine};
 use crate::id::DeviceId;
 use crate::jid::{BareJid, Jid};
-use crate::limits::{FRAME_BYTES_MAX, PRESENCE_BYTES_MAX, PRESENCE_DIRECTED_MAX, PRESENCE_MISSED_MAX};
+use crate::limits::{
+    FRAME_BYTES_MAX, PRESENCE_BYTES_MAX, PRESENCE_DIRECTED_MAX, PRESENCE_MISSED_BYTES_MAX,
+    PRESENCE_MISSED_MAX,
+};
 use crate::wire::error::{StanzaError, StreamCondition};
 use crate::wire::{Element, ns, read_frame, stanza};
 
@@ -38,8 +41,7 @@ impl RelayEngine {
                 self.directed_presence(id, presence, &to, log)
             }
             (Some("error"), None) => {}
-            // RFC 6121 §4.3: the servers' to send.
-            (Some("probe"), _) => self.refuse(id, presence, StanzaError::SERVICE_UNAVAILABLE),
+            (Some("probe"), to) => self.probe_out(presence, to),
             (Some(kind), to) => match Change::named(kind) {
                 Some(change) => self.subscription_out(id, presence, change, to, log),
                 None => self.refuse(id, presence, StanzaError::BAD_REQUEST),
@@ -138,14 +140,15 @@ impl RelayEngine {
             return;
         }
         let Some(stream) = self.stream_mut(id) else { return };
-        if stream.link.is_some() && !stream.is_behind(&limits) {
+        if stream.link.is_some() && stream.has_room_for_others(&limits) {
             if !self.hold_state(id, presence) {
                 self.send_kept(id, presence, Keep::WithNextRow);
             }
             return;
         }
         stream.missed.insert(from.clone(), presence.to_frame());
-        if stream.missed.len() > PRESENCE_MISSED_MAX {
+        let bytes: usize = stream.missed.values().map(String::len).sum();
+        if stream.missed.len() > PRESENCE_MISSED_MAX || bytes > PRESENCE_MISSED_BYTES_MAX {
             let link = stream.link;
             self.end_stream(id);
             return link
@@ -159,10 +162,11 @@ impl RelayEngine {
     pub(super) fn show_missed(&mut self, id: &DeviceId) {
         let limits = self.config.limits;
         let Some(stream) = self.stream_mut(id) else { return };
-        if stream.missed.is_empty() || stream.link.is_none() || stream.is_behind(&limits) {
+        if stream.missed.is_empty() || stream.link.is_none() {
             return;
         }
-        for (_, frame) in std::mem::take(&mut stream.missed) {
+        while let Some(stream) = self.stream_mut(id).filter(|stream| stream.has_room_for_others(&limits)) {
+            let Some((_, frame)) = stream.missed.pop_first() else { break };
             if let Ok(presence) = read_frame(&frame, 2 * FRAME_BYTES_MAX) {
                 self.send_kept(id, &presence, Keep::WithNextRow);
             }
@@ -185,6 +189,15 @@ impl RelayEngine {
             self.transfers.push_presence(&from.bare, presence.with_attr("to", to.as_str()).to_frame());
         }
         self.send_last_items(from, log);
+    }
+
+    /// RFC 6121 §4.3: the servers' to send. Of a device's own, those are passed on that are no news
+    /// to whom they ask.
+    fn probe_out(&mut self, probe: &Element, to: Option<Jid>) {
+        let Some(to) = to else { return };
+        if self.contacts.get(&to.bare).is_some_and(|contact| contact.to) && !self.is_blocked(&to) {
+            self.transfers.push_presence(&to.bare, probe.to_frame());
+        }
     }
 
     /// RFC 6121 §4.3.1: who of those whose presence the account sees is there?

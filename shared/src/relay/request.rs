@@ -43,7 +43,7 @@ impl RelayEngine {
     pub(super) fn iq(&mut self, id: &DeviceId, iq: &Element, log: &dyn LogStore) {
         let kind = iq.attr("type").unwrap_or_default();
         if let Some(to) = self.for_somebody_else(iq) {
-            return self.iq_out(id, iq, &to);
+            return self.iq_out(id, iq, &to, log);
         }
         if matches!(kind, "result" | "error") {
             return self.caps_answered(id, iq, log);

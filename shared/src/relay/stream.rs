@@ -174,6 +174,20 @@ impl Stream {
     /// Whether more has piled up for the device than it will be given without acking any of it.
     /// Whoever asks and does not take the answers would otherwise fill the stream's row.
     pub(super) fn is_behind(&self, limits: &Limits) -> bool {
+        let (kept, paged) = self.piled_up();
+        let much =
+            self.owes_acks(limits) || kept >= limits.kept_bytes_max || paged >= limits.unacked_page_bytes_max;
+        much && !bad::is(Bug::AnswersPileUp)
+    }
+
+    /// Whether there is room for what others say without being asked: well before its device is not
+    /// heard any more.
+    pub(super) fn has_room_for_others(&self, limits: &Limits) -> bool {
+        !self.is_behind(limits) && self.piled_up().0 < limits.kept_bytes_max / 2
+    }
+
+    /// Bytes that are kept beside the log, and bytes of pages, not yet acked.
+    fn piled_up(&self) -> (usize, u64) {
         let (mut kept, mut paged) = (0usize, 0u64);
         for (_, sent) in self.window.entries() {
             match sent {
@@ -182,9 +196,7 @@ impl Stream {
                 Sent::Stanza(text) => kept = kept.saturating_add(text.len()),
             }
         }
-        let much =
-            self.owes_acks(limits) || kept >= limits.kept_bytes_max || paged >= limits.unacked_page_bytes_max;
-        much && !bad::is(Bug::AnswersPileUp)
+        (kept, paged)
     }
 
     pub(super) fn owes_acks(&self, limits: &Limits) -> bool {

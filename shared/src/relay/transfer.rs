@@ -43,8 +43,9 @@ enum Item {
     News(u64),
     /// Presence: tried a few times more.
     Presence(String),
-    /// An IQ: not tried again, since it might be heard twice. Its sender is told.
-    Iq(String),
+    /// An IQ, or what is for a device or nobody: not tried again, since it might be heard twice. Its
+    /// sender is told.
+    Once(String),
     /// What is stale a moment later: lost with the call.
     Ephemeral(String),
 }
@@ -93,12 +94,12 @@ impl Transfers {
         queue.items.push_back(Item::Presence(stanza));
     }
 
-    /// Queues an IQ; whether there was room for it.
-    pub(super) fn push_iq(&mut self, peer: &BareJid, stanza: String) -> bool {
+    /// Queues what is not tried again; whether there was room for it.
+    pub(super) fn push_once(&mut self, peer: &BareJid, stanza: String) -> bool {
         let queue = self.queues.entry(peer.clone()).or_default();
         let room = queue.passing() < TRANSFER_PASSING_MAX;
         if room {
-            queue.items.push_back(Item::Iq(stanza));
+            queue.items.push_back(Item::Once(stanza));
         }
         room
     }
@@ -170,7 +171,7 @@ impl RelayEngine {
                     let owed = self.contacts.get(peer)?.owed.iter().find(|news| news.no == no)?;
                     Some(TransferItem { news: no, stanza: owed.stanza.clone(), ..TransferItem::default() })
                 }
-                Item::Presence(stanza) | Item::Iq(stanza) | Item::Ephemeral(stanza) => {
+                Item::Presence(stanza) | Item::Once(stanza) | Item::Ephemeral(stanza) => {
                     Some(TransferItem { stanza, ..TransferItem::default() })
                 }
             })
@@ -239,7 +240,7 @@ impl RelayEngine {
             queue.items.drain(..).partition(|item| match item {
                 Item::Row(_) | Item::News(_) => true,
                 Item::Presence(_) => !old,
-                Item::Iq(_) | Item::Ephemeral(_) => false,
+                Item::Once(_) | Item::Ephemeral(_) => false,
             });
         queue.items = again;
         if queue.items.is_empty() && !bad::is(Bug::WakesForNothing) {
@@ -251,8 +252,8 @@ impl RelayEngine {
             queue.retry = Some(now.plus(pause.min(TRANSFER_RETRY_MS_MAX)));
         }
         for item in over {
-            if let Item::Iq(stanza) = item {
-                self.iq_returned(&stanza, StanzaError::REMOTE_SERVER_TIMEOUT);
+            if let Item::Once(stanza) = item {
+                self.returned(&stanza, StanzaError::REMOTE_SERVER_TIMEOUT);
             }
         }
     }
@@ -270,9 +271,9 @@ impl RelayEngine {
             return;
         }
         for item in done {
-            if let Item::Iq(stanza) = item {
+            if let Item::Once(stanza) = item {
                 // RFC 6121 §8.5.1
-                self.iq_returned(stanza, StanzaError::SERVICE_UNAVAILABLE);
+                self.returned(stanza, StanzaError::SERVICE_UNAVAILABLE);
             }
         }
     }

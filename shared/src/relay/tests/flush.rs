@@ -65,3 +65,47 @@ fn acks_one_by_one_cost_a_row_each_and_no_more() {
     assert!(bob.bodies.len() > 190, "the queue went on meanwhile");
     assert!(world.disk(&account).written - before <= 99);
 }
+
+#[test]
+fn a_device_that_never_acks_is_sent_its_queue_in_turns() {
+    let mut world = World::with(Limits { window_stanzas_max: 10, ..LIMITS });
+    let mut alice = Device::online(&mut world, "a", "phone");
+    let mut bob = Device::online(&mut world, "b", "phone");
+    bob.say(&mut world, "<close xmlns='urn:ietf:params:xml:ns:xmpp-framing'/>");
+    let all: Vec<String> = (1..=35).map(|n| n.to_string()).collect();
+    all.iter().for_each(|body| alice.message(&mut world, "b@d", body));
+    bob.authenticate(&mut world);
+    bob.bind_unmanaged(&mut world);
+    bob.say(&mut world, "<presence xmlns='jabber:client'/>");
+    assert_eq!(bob.bodies, all[..10]);
+    alice.message(&mut world, "b@d", "36");
+    bob.drain(&mut world);
+    assert_eq!(bob.bodies.len(), 10, "what comes meanwhile waits behind");
+    world.hibernate(&jid("b"));
+    world.input(&jid("b"), crate::relay::Input::Wake);
+    world.pass(1_000);
+    bob.drain(&mut world);
+    assert_eq!(bob.bodies.len(), 36);
+    assert_eq!(bob.bodies[..35], all);
+}
+
+#[test]
+fn a_turn_is_bounded_by_its_bytes() {
+    let mut world = World::with(Limits { flush_bytes_max: 3_000, ..LIMITS });
+    let mut alice = Device::online(&mut world, "a", "phone");
+    let mut bob = Device::online(&mut world, "b", "phone");
+    bob.say(&mut world, "<close xmlns='urn:ietf:params:xml:ns:xmpp-framing'/>");
+    let long = |n: u32| format!("{n}{}", "x".repeat(1_000));
+    (1..=9).for_each(|n| alice.message(&mut world, "b@d", &long(n)));
+    bob.authenticate(&mut world);
+    bob.bind_unseen(&mut world);
+    bob.acks = false;
+    bob.send(&mut world, "<presence xmlns='jabber:client'/>");
+    assert!(bob.bodies.len() <= 3, "{}", bob.bodies.len());
+    bob.acks = true;
+    for _ in 0..20 {
+        world.pass(300);
+        bob.drain(&mut world);
+    }
+    assert_eq!(bob.bodies, (1..=9).map(long).collect::<Vec<_>>());
+}

@@ -159,3 +159,44 @@ fn states_and_headlines_go_to_who_is_listening() {
     assert_eq!(heard(&mut bob), ["chat b@d", "headline b@d", "chat b@d/gone"]);
     assert_eq!(heard(&mut quiet), ["chat b@d/quiet", "headline b@d/quiet", "error b@d/quiet"]);
 }
+
+#[test]
+fn a_groupchat_message_is_for_the_device_it_names_or_comes_back() {
+    let (mut world, mut alice, mut bob) = two();
+    let message = |to: &str| {
+        format!(
+            "<message xmlns='jabber:client' to='{to}' type='groupchat' id='{to}'><body>{to}</body></message>"
+        )
+    };
+    let mut laptop = Device::online(&mut world, "a", "laptop");
+    for to in ["b@d/desk", "b@d", "b@d/gone", "nobody@d", "a@d/laptop", "a@d"] {
+        alice.send(&mut world, &message(to));
+    }
+    alice.drain(&mut world);
+    bob.drain(&mut world);
+    laptop.drain(&mut world);
+    assert_eq!((bob.bodies, laptop.bodies), (vec!["b@d/desk".to_owned()], vec!["a@d/laptop".to_owned()]));
+    let failed = |to: &str| (to.to_owned(), "service-unavailable".to_owned());
+    let mut errors = alice.errors();
+    errors.sort();
+    assert_eq!(errors, ["a@d", "b@d", "b@d/gone", "nobody@d"].map(failed));
+}
+
+#[test]
+fn a_request_that_is_none_is_not_passed_on() {
+    let (mut world, mut alice, mut bob) = two();
+    for iq in ["", "type='get'", "type='what'"] {
+        alice.stanzas.clear();
+        alice.send(&mut world, &format!("<iq xmlns='jabber:client' {iq} id='1' to='b@d/desk'/>"));
+        alice.drain(&mut world);
+        assert_eq!(condition(&alice).as_deref(), Some("bad-request"), "{iq}");
+    }
+    alice.send(
+        &mut world,
+        &format!("<iq xmlns='jabber:client' type='set' id='1' to='b@d/desk'>{ASK}{ASK}</iq>"),
+    );
+    alice.drain(&mut world);
+    assert_eq!(condition(&alice).as_deref(), Some("bad-request"));
+    bob.drain(&mut world);
+    assert!(request(&bob).is_none());
+}

@@ -278,6 +278,20 @@ fn whoever_comes_learns_who_of_their_contacts_is_there() {
 }
 
 #[test]
+fn a_device_may_ask_who_of_its_friends_is_there_and_of_nobody_else() {
+    let (mut world, mut alice, mut bob) = friends();
+    presence(&mut world, &mut alice, "probe", "b@d");
+    assert_eq!(told(&mut world, &mut alice), ["available b@d/desk"]);
+    let mut carol = Device::online(&mut world, "c", "phone");
+    told(&mut world, &mut carol);
+    for to in ["b@d", "nobody@d", "b@elsewhere"] {
+        presence(&mut world, &mut carol, "probe", to);
+    }
+    assert!(told(&mut world, &mut carol).is_empty() && told(&mut world, &mut bob).is_empty());
+    assert!(!world.disk(&jid("b")).rows.contacts.contains_key(&jid("c")));
+}
+
+#[test]
 fn presence_that_was_missed_is_seen_after_a_resumption_the_newest_only() {
     let (mut world, mut alice, mut bob) = friends();
     alice.acks = false;
@@ -293,6 +307,27 @@ fn presence_that_was_missed_is_seen_after_a_resumption_the_newest_only() {
     let heard = told(&mut world, &mut alice);
     assert_eq!(heard.last().unwrap(), "unavailable b@d/desk", "{heard:?}");
     assert!(heard.len() <= 2, "{heard:?}");
+}
+
+#[test]
+fn more_presence_than_may_be_kept_for_a_device_ends_its_session_and_not_its_mailbox() {
+    let (mut world, mut alice, bob) = friends();
+    world.input(&jid("b"), Input::LinkDown(bob.link));
+    let mut bob = bob;
+    let status = "x".repeat(15_000);
+    for n in 0..20 {
+        let mut device = Device::online(&mut world, "a", &format!("device {n}"));
+        device.send(
+            &mut world,
+            &format!("<presence xmlns='jabber:client'><status>{status}</status></presence>"),
+        );
+    }
+    alice.message(&mut world, "b@d", "hello");
+    assert!(!bob.resume(&mut world), "it would not know who is there");
+    assert!(world.disk(&jid("b")).rows.devices[&"desk".into()].stream.is_none());
+    bob.bind(&mut world);
+    bob.drain(&mut world);
+    assert_eq!(bob.bodies, ["hello"]);
 }
 
 #[test]

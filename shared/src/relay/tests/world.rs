@@ -388,12 +388,17 @@ impl Device {
         self.send(world, "<presence xmlns='jabber:client'/>");
     }
 
-    /// Without presence: nothing is sent to it yet.
-    pub fn bind_unseen(&mut self, world: &mut World) {
+    /// Without stream management and presence.
+    pub fn bind_unmanaged(&mut self, world: &mut World) {
         let bind =
             Element::new(ns::BIND, "bind").with(Element::new(ns::BIND, "resource").with_text(&self.resource));
         self.say_element(world, stanza::iq("set", "b", bind));
         self.window = Window::default();
+    }
+
+    /// Without presence: nothing is sent to it yet.
+    pub fn bind_unseen(&mut self, world: &mut World) {
+        self.bind_unmanaged(world);
         self.say(world, "<enable xmlns='urn:xmpp:sm:3' resume='true'/>");
     }
 
