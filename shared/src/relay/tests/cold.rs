@@ -133,6 +133,48 @@ fn what_a_device_has_not_confirmed_stays() {
 }
 
 #[test]
+fn a_device_that_is_away_for_long_still_gets_its_queue_and_one_that_nobody_can_be_does_not_count() {
+    let (mut world, mut alice, mut bob) = history(small(), 4);
+    let mut pad = Device::online(&mut world, "b", "pad");
+    settle(&mut world, &mut [&mut pad]);
+    for device in [&pad, &bob] {
+        world.input(&jid("b"), Input::LinkDown(device.link));
+    }
+    // A session whose resource the relay chose.
+    let mut nobody = Device::offline("b", "");
+    nobody.authenticate(&mut world);
+    nobody.bind(&mut world);
+    world.input(&jid("b"), Input::LinkDown(nobody.link));
+    assert_eq!(world.disk(&jid("b")).rows.devices.len(), 3);
+    for n in 5..=12 {
+        alice.message(&mut world, "b@d", &n.to_string());
+    }
+    bob = Device::online(&mut world, "b", "phone");
+    settle(&mut world, &mut [&mut alice, &mut bob]);
+    let write = |world: &mut World, alice: &mut Device, bob: &mut Device, from: u64| {
+        for n in from..from + 6 {
+            alice.message(world, "b@d", &n.to_string());
+        }
+        settle(world, &mut [alice, bob]);
+    };
+    world.pass(20 * DAY);
+    write(&mut world, &mut alice, &mut bob, 13);
+    assert_eq!(world.disk(&jid("b")).rows.devices.len(), 3);
+    world.pass(20 * DAY);
+    write(&mut world, &mut alice, &mut bob, 19);
+    age(&mut world, &mut [&mut alice, &mut bob]);
+    assert_eq!(world.disk(&jid("b")).rows.devices.len(), 2, "the one that nobody can be is gone");
+    assert!(hot(&mut world, &jid("b")).contains(&5), "what the pad has not had is where it can be read");
+    let mut pad = Device::online(&mut world, "b", "pad");
+    settle(&mut world, &mut [&mut alice, &mut bob, &mut pad]);
+    assert_eq!(pad.bodies, (5..25).map(|n| n.to_string()).collect::<Vec<_>>());
+    write(&mut world, &mut alice, &mut bob, 25);
+    settle(&mut world, &mut [&mut pad]);
+    age(&mut world, &mut [&mut alice, &mut bob, &mut pad]);
+    assert!(!hot(&mut world, &jid("b")).contains(&5));
+}
+
+#[test]
 fn what_its_recipient_has_not_had_stays() {
     let mut world = World::with(small());
     let mut bob = Device::online(&mut world, "b", "phone");
@@ -318,12 +360,16 @@ fn a_place_is_given_once_even_if_no_row_is_left_in_the_log() {
 fn every_query_is_answered_byte_for_byte_as_before() {
     let (mut world, mut alice, mut bob) = history(Limits { page_bytes_max: 2_500, ..Limits::DEFAULT }, 24);
     let mut carol = Device::online(&mut world, "c", "pad");
+    let account = jid("b");
     for n in 1..=2 {
         carol.message(&mut world, "b@d", &format!("from carol {n}"));
         bob.message(&mut world, "b@d", &format!("to myself {n}"));
         settle(&mut world, &mut [&mut bob, &mut alice]);
     }
-    let account = jid("b");
+    // Some the archive does not show.
+    for n in [3, 4, 11, 20, 25] {
+        world.disk(&account).rows.log.get_mut(&StanzaSeq(n)).unwrap().archived = false;
+    }
     let rows = world.disk(&account).rows.clone();
     let last = rows.log.keys().next_back().unwrap().0;
     let stamp = |seq: u64| rows.log[&StanzaSeq(seq)].at.to_stamp();
@@ -339,7 +385,9 @@ fn every_query_is_answered_byte_for_byte_as_before() {
         vec![("end", &late)],
         vec![("start", &early), ("end", &late), ("with", "a@d")],
         vec![("after-id", "7"), ("before-id", "19")],
-        vec![("ids", "2 11 12 25")],
+        vec![("ids", "2 10 12 26")],
+        vec![("ids", "2 11 12")],
+        vec![("after-id", "3"), ("before-id", "20")],
     ];
     let sets = [
         "",

@@ -10,6 +10,7 @@ mod crash;
 mod csi;
 mod damaged;
 mod delivery;
+mod device;
 mod devices;
 mod fast;
 mod flexible;

@@ -238,3 +238,59 @@ fn two_devices_may_wait_for_the_same_and_for_different_segments() {
         assert_eq!(results(device, had), count);
     }
 }
+
+#[test]
+fn a_stream_that_goes_on_with_its_authentication_waits_for_its_page_too() {
+    for (gets, resumes) in [(Gets::Right, true), (Gets::Fail, false), (Gets::Cut, false)] {
+        let (mut world, _, mut bob) = cold_history();
+        bob.acks = false;
+        let handled = bob.handled;
+        bob.send(&mut world, &request(SET));
+        // All of it was lost on the way.
+        bob.handled = handled;
+        bob.acks = true;
+        world.crash(&jid("b"));
+        world.blobs.gets = gets;
+        let (had, nonzas) = (bob.stanzas.len(), bob.nonzas.len());
+        let resume = bob.resume_frame();
+        let success = bob.scram2(&mut world, &resume);
+        let told: String = bob.nonzas.iter().skip(nonzas).map(|nonza| nonza.to_frame()).collect();
+        if gets == Gets::Fail {
+            assert!(success.is_none_or(|said| said.name != "success"), "{told}");
+            assert!(told.contains("resource-constraint") && !bob.connected(&world), "{told}");
+            world.blobs.gets = Gets::Right;
+            assert!(bob.resume(&mut world), "it may try again");
+            assert_eq!(results(&bob, had), 12);
+            continue;
+        }
+        let success = success.unwrap();
+        assert_eq!(success.child("urn:xmpp:sm:3", "resumed").is_some(), resumes, "{told}");
+        if resumes {
+            assert_eq!(results(&bob, had), 12);
+            assert!(bob.last_stanza().contains("<fin"));
+        } else {
+            assert!(told.contains("<internal-server-error") && told.contains("h='"), "{told}");
+        }
+    }
+}
+
+#[test]
+fn who_sleeps_while_its_authentication_waits_comes_again_and_has_lost_nothing() {
+    let (mut world, _, mut bob) = cold_history();
+    bob.acks = false;
+    let handled = bob.handled;
+    bob.send(&mut world, &request(SET));
+    bob.handled = handled;
+    bob.acks = true;
+    world.crash(&jid("b"));
+    world.blobs.slow = true;
+    let had = bob.stanzas.len();
+    let resume = bob.resume_frame();
+    assert!(bob.scram2(&mut world, &resume).is_none_or(|said| said.name != "success"));
+    world.hibernate(&jid("b"));
+    world.input(&jid("b"), Input::Wake);
+    assert!(!bob.connected(&world));
+    world.settle_blobs();
+    assert!(bob.resume(&mut world));
+    assert_eq!(results(&bob, had), 12);
+}
