@@ -159,6 +159,8 @@ pub const PARKED_MS_MAX: u64 = 15_000;
 pub const SEGMENT_RETRY_MS: u64 = 3_600_000;
 /// Pause before one that could not be deleted is tried again: somebody waits for that.
 pub const REMOVAL_RETRY_MS: u64 = 60_000;
+/// How long a removal waits for other mailboxes to take what the account has told them.
+pub const REMOVAL_TELL_MS_MAX: u64 = 10_000;
 
 /// First and longest pause between two tries of a transfer.
 pub const TRANSFER_RETRY_MS_MIN: u64 = 500;

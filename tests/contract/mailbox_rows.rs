@@ -305,6 +305,7 @@ pub fn account_row(iterations: u32) -> AccountRow {
         blocked: vec![],
         archiving: Default::default(),
         removed: false,
+        begins: StanzaSeq(0),
     }
 }
 

@@ -25,7 +25,15 @@ pub fn account(created: Millis) -> AccountRow {
     let keys = |mechanism| ServerKeys::derive(mechanism, PASSWORD, SALT, SCRAM_ITERATIONS);
     let (sha1, sha256) =
         KEYS.get_or_init(|| (keys(Mechanism::ScramSha1), keys(Mechanism::ScramSha256))).clone();
-    AccountRow { sha1, sha256, created, blocked: Vec::new(), archiving: Default::default(), removed: false }
+    AccountRow {
+        sha1,
+        sha256,
+        created,
+        blocked: Vec::new(),
+        archiving: Default::default(),
+        removed: false,
+        begins: StanzaSeq(0),
+    }
 }
 
 /// What a device keeps of every account.

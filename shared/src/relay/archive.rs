@@ -218,16 +218,17 @@ impl RelayEngine {
         cursor.max(self.cold.last)
     }
 
-    /// XEP-0313 §4.1.5: an error if one of the ids that were asked for is hidden.
+    /// XEP-0313 §4.1.5: an error if one of the ids that were asked for is not there.
     fn all_there(&self, asked: &Asked, log: &dyn LogStore) -> Result<(), StanzaError> {
-        let hidden = |seq: &StanzaSeq| match self.segment_of(*seq, log) {
-            Some(segment) => segment.hides(*seq),
+        let is_there = |seq: &StanzaSeq| match self.segment_of(*seq, log) {
+            Some(segment) => !segment.hides(*seq),
             None => {
-                *seq <= asked.query.hidden_upto && self.head.row(log, *seq).is_some_and(|row| !row.archived)
+                let row = self.head.row(log, *seq);
+                row.is_some_and(|row| row.archived || row.seq > asked.query.hidden_upto)
             }
         };
-        let hidden = asked.ids.as_ref().is_some_and(|ids| ids.iter().any(hidden));
-        if hidden { Err(StanzaError::ITEM_NOT_FOUND) } else { Ok(()) }
+        let all = asked.ids.as_ref().is_none_or(|ids| ids.iter().all(is_there));
+        if all { Ok(()) } else { Err(StanzaError::ITEM_NOT_FOUND) }
     }
 
     fn walk_of(&self, id: &DeviceId, request: &Element, log: &dyn LogStore) -> Result<Walk, StanzaError> {

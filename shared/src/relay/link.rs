@@ -384,7 +384,9 @@ impl RelayEngine {
             blocked: Vec::new(),
             archiving: Default::default(),
             removed: false,
+            begins: self.head.last(),
         };
+        self.cold.last = self.cold.last.max(account.begins);
         self.account = Some(account.clone());
         self.gate.write(Op::PutAccount(account));
         Ok(())

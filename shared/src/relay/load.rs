@@ -24,6 +24,8 @@ impl RelayEngine {
     pub fn load(now: Millis, rows: Rows, links: Vec<(LinkId, LinkState)>, config: Config) -> Self {
         let removed = rows.account.as_ref().is_some_and(|account| account.removed);
         let rows = if removed { rows_of_removed(rows) } else { rows };
+        let begins = rows.account.as_ref().map_or(rows.marks.checkpoint, |account| account.begins);
+        let last = rows.last.max(begins);
         let saved = rows.marks.transferred;
         let noted = rows.tail.last().map(|row| row.transferred).unwrap_or_default();
         let remembered = links.iter().map(|(_, state)| state.transferred).max().unwrap_or_default();
@@ -37,8 +39,8 @@ impl RelayEngine {
             remembered: links.iter().cloned().collect(),
             to_remember: VecDeque::new(),
             devices: BTreeMap::new(),
-            head: Head::at(rows.last),
-            in_flight_upto: rows.last,
+            head: Head::at(last),
+            in_flight_upto: last,
             repeats: None,
             peers: rows.peers.into_iter().collect(),
             peers_unsaved: BTreeSet::new(),
@@ -48,9 +50,14 @@ impl RelayEngine {
             rates: Default::default(),
             backlog: None,
             pep: Pep::load(rows.nodes, rows.items),
-            cold: Cold { last: rows.cold, moving: rows.moving, putting: None, look_at: Some(now) },
+            cold: Cold {
+                last: rows.cold.max(begins.min(last)),
+                moving: rows.moving,
+                putting: None,
+                look_at: Some(now),
+            },
             parking: Parking::default(),
-            removal: removed.then(Removal::default),
+            removal: removed.then(|| Removal::begun(now)),
             poisoned: false,
             config,
         };
@@ -129,9 +136,12 @@ impl RelayEngine {
     }
 }
 
-/// Of an account that is removed, only what is elsewhere is still of interest.
+/// Of an account that is removed, only what others have yet to hear, and what is elsewhere, is still of
+/// interest.
 fn rows_of_removed(rows: Rows) -> Rows {
-    Rows { cold: rows.cold, moving: rows.moving, last: rows.last, ..Rows::default() }
+    let Rows { marks, mut contacts, tail, last, cold, moving, .. } = rows;
+    contacts.retain(|contact| !contact.owed.is_empty());
+    Rows { marks, contacts, tail, last, cold, moving, ..Rows::default() }
 }
 
 impl Stream {

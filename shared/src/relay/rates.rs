@@ -145,6 +145,7 @@ impl RelayEngine {
     pub(super) fn queue_is_full(&mut self, log: &dyn LogStore) -> bool {
         let limits = self.config.limits;
         let above = self.devices.values().map(|device| device.cursor).max().unwrap_or_default();
+        let above = above.max(self.cold.last);
         let last = self.head.last();
         let count = last.0.saturating_sub(above.0);
         if count >= limits.queue_stanzas_max {

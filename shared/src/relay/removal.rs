@@ -6,14 +6,22 @@
 //! need be, and after a crash it goes on where it was. With the last of them everything goes, and
 //! the device that asked is answered.
 //!
-//! Messages of others that wait for a device here, and own ones that have not reached their
-//! recipient's mailbox, go too.
+//! Contacts see every device leave, and are told that they are not seen and see nothing any more
+//! (RFC 6121 §3.2, §3.3), as durably as of any change of a subscription. That, and own messages on
+//! their way, is waited for as long as [`REMOVAL_TELL_MS_MAX`]; a mailbox that cannot be reached for
+//! longer finds nobody when it asks.
+//!
+//! Messages of others that wait for a device here go too. One thing stays: how far places and numbers
+//! were given ([`Marks`]). Whoever takes the name gets none of them again, since others
+//! recognise by them what they have had.
 
 use super::cold::Cold;
-use super::rows::{Marks, Op};
-use super::{BatchNo, Effect, Head, LogStore, RelayEngine};
+use super::pep::Pep;
+use super::rows::{ContactRow, Marks, Op};
+use super::transfer::Transfers;
+use super::{BatchNo, Effect, LogStore, RelayEngine};
 use crate::id::{DeviceId, LinkId, StanzaSeq};
-use crate::limits::{REMOVAL_RETRY_MS, SEGMENT_MS_MAX};
+use crate::limits::{REMOVAL_RETRY_MS, REMOVAL_TELL_MS_MAX, SEGMENT_MS_MAX};
 use crate::time::Millis;
 use crate::wire::error::{StanzaError, StreamCondition};
 use crate::wire::{Element, ns, stanza};
@@ -30,6 +38,8 @@ pub(super) struct Removal {
     /// Everything is to go in the open batch, or in this one.
     clearing: bool,
     batch: Option<BatchNo>,
+    /// How long others may take to hear of it.
+    tell_until: Millis,
 }
 
 #[derive(Clone, Debug)]
@@ -41,12 +51,22 @@ struct Deleting {
 }
 
 impl Removal {
+    /// One that goes on from now.
+    pub(super) fn begun(now: Millis) -> Self {
+        Self { tell_until: now.plus(REMOVAL_TELL_MS_MAX), ..Self::default() }
+    }
+
     pub(super) fn deadline(&self) -> Option<Millis> {
-        self.deleting.as_ref().map(|deleting| deleting.since.plus(SEGMENT_MS_MAX)).or(self.retry)
+        self.deleting
+            .as_ref()
+            .map(|deleting| deleting.since.plus(SEGMENT_MS_MAX))
+            .or(self.retry)
+            .or((!self.clearing).then_some(self.tell_until))
     }
 
     pub(super) fn pull(&mut self, ms: u64) {
         self.retry = self.retry.map(|at| at.minus(ms));
+        self.tell_until = self.tell_until.minus(ms);
         if let Some(deleting) = &mut self.deleting {
             deleting.since = deleting.since.minus(ms);
         }
@@ -86,6 +106,7 @@ impl RelayEngine {
         let Some(link) = self.devices.get(id).and_then(|device| device.stream.as_ref()?.link) else {
             return Ok(());
         };
+        self.leave_contacts();
         let Some(mut row) = self.account.take() else { return Ok(()) };
         row.removed = true;
         self.gate.write(Op::PutAccount(row));
@@ -94,15 +115,37 @@ impl RelayEngine {
             self.close_link(other, Some(StreamCondition::NotAuthorized), 1000);
         }
         let answer = stanza::iq_result(iq, None).to_frame();
-        self.removal = Some(Removal { asked: Some((link, answer)), ..Removal::default() });
+        self.removal = Some(Removal { asked: Some((link, answer)), ..Removal::begun(self.now) });
         self.forget_everything();
         Ok(())
     }
 
-    /// Nothing of it is told or handed over any more.
+    /// Whoever knows somebody here learns that nobody is.
+    fn leave_contacts(&mut self) {
+        let devices: Vec<DeviceId> = self.devices.keys().cloned().collect();
+        for id in devices.iter().filter(|id| self.is_available(id)).cloned().collect::<Vec<_>>() {
+            self.presence_over(&id);
+        }
+        let contacts: Vec<ContactRow> = self.contacts.values().cloned().collect();
+        for ContactRow { jid, to, from, ask, request, .. } in contacts {
+            if self.is_blocked(&jid.clone().into()) {
+                continue;
+            }
+            if from || request.is_some() {
+                self.owe(&jid, "unsubscribed");
+            }
+            if to || ask {
+                self.owe(&jid, "unsubscribe");
+            }
+        }
+    }
+
+    /// Nothing is known here any more but what others have yet to hear.
     fn forget_everything(&mut self) {
         self.devices.clear();
-        self.transfers = Default::default();
+        self.contacts.retain(|_, contact| !contact.owed.is_empty());
+        self.pep = Pep::default();
+        self.backlog = None;
         self.peers.clear();
         self.peers_unsaved.clear();
         self.repeats = None;
@@ -133,15 +176,22 @@ impl RelayEngine {
                 self.gate.effect(Effect::DeleteSegment(name.clone()));
                 removal.deleting = Some(Deleting { name, segment, since: now });
             }
-            None => self.clear_everything(),
+            None if self.transfers.is_empty() || removal.tell_until <= now => self.clear_everything(),
+            None => {}
         }
     }
 
     fn clear_everything(&mut self) {
         let Some(removal) = &mut self.removal else { return };
         removal.clearing = true;
+        let asked = removal.asked.clone();
+        self.transfers = Transfers::default();
+        self.contacts.clear();
+        let last = self.head.last();
+        self.marks = Marks { checkpoint: last, transferred: last, ..self.marks };
         self.gate.write(Op::Clear);
-        if let Some((link, answer)) = removal.asked.clone() {
+        self.gate.write(Op::PutMarks(self.marks));
+        if let Some((link, answer)) = asked {
             self.gate.effect(Effect::Frame(link, answer));
             self.close_link(link, Some(StreamCondition::NotAuthorized), 1000);
         }
@@ -168,14 +218,11 @@ impl RelayEngine {
         }
     }
 
-    /// A batch is in the store. With the last one of a removal the mailbox is new.
+    /// A batch is in the store. With the last one of a removal the mailbox is nobody's.
     pub(super) fn removed(&mut self, no: BatchNo) {
         if self.removal.take_if(|removal| removal.batch == Some(no)).is_some() {
             self.forget_everything();
-            self.head = Head::at(StanzaSeq(0));
-            self.in_flight_upto = StanzaSeq(0);
-            self.marks = Marks::default();
-            self.cold = Cold::default();
+            self.cold = Cold { last: self.head.last(), ..Cold::default() };
         }
     }
 }

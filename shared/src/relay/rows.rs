@@ -30,6 +30,10 @@ pub struct AccountRow {
     /// Its owner has removed it (XEP-0077 §3.2), and what it has elsewhere is being deleted.
     #[serde(default)]
     pub removed: bool,
+    /// Where the log stood when it was registered: places of an account of this name that was
+    /// removed are not given again, since others would take what has one for what they have had.
+    #[serde(default)]
+    pub begins: StanzaSeq,
 }
 
 /// One of the account's devices.

@@ -113,6 +113,11 @@ impl Transfers {
         }
     }
 
+    /// Whether nothing waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.queues.is_empty()
+    }
+
     /// Every own message up to here has arrived.
     pub(super) fn upto(&self, last: StanzaSeq) -> StanzaSeq {
         // Rows stand in the order of the log, so the first of each queue is the lowest.

@@ -18,6 +18,7 @@ fn numbers_at_their_end_do_not_end_the_mailbox() {
         blocked: Vec::new(),
         archiving: Default::default(),
         removed: false,
+        begins: StanzaSeq(0),
     };
     let mut store = MailboxStore { account: Some(account), ..MailboxStore::default() };
     store.devices.insert("phone".into(), phone());

@@ -4,7 +4,7 @@ use super::cold::{age, history, settle, small};
 use super::world::{Device, World, jid};
 use crate::id::StanzaSeq;
 use crate::jid::BareJid;
-use crate::limits::REMOVAL_RETRY_MS;
+use crate::limits::{REMOVAL_RETRY_MS, REMOVAL_TELL_MS_MAX};
 use crate::memory::MailboxStore;
 use crate::relay::{Input, TransferItem, TransferReply, TransferRequest};
 
@@ -22,7 +22,8 @@ fn blobs(world: &World, account: &BareJid) -> usize {
 }
 
 fn is_gone(world: &mut World, account: &BareJid) -> bool {
-    world.disk(account).rows == MailboxStore::default() && blobs(world, account) == 0
+    let rows = world.disk(account).rows.clone();
+    rows == (MailboxStore { marks: rows.marks, ..MailboxStore::default() }) && blobs(world, account) == 0
 }
 
 fn said(device: &Device) -> bool {
@@ -61,7 +62,105 @@ fn who_removes_the_account_is_answered_when_nothing_of_it_is_left() {
     alice.message(&mut world, "b@d", "who are you");
     new.drain(&mut world);
     assert_eq!(new.bodies, ["who are you"]);
-    assert_eq!(world.disk(&jid("b")).rows.log.keys().next(), Some(&StanzaSeq(1)));
+    new.message(&mut world, "a@d", "somebody else");
+    alice.drain(&mut world);
+    assert_eq!(alice.bodies.last().unwrap(), "somebody else", "it is not taken for one of the other's");
+    let last = world.disk(&jid("b")).rows.log.keys().next_back().copied();
+    world.crash(&jid("b"));
+    let mut new = Device::online(&mut world, "b", "phone");
+    new.message(&mut world, "a@d", "and again");
+    alice.drain(&mut world);
+    assert_eq!(alice.bodies.last().unwrap(), "and again");
+    assert!(last > Some(StanzaSeq(12)), "no place is given twice");
+}
+
+/// Alice and Bob see each other's presence, and Bob publishes something.
+fn friends() -> (World, Device, Device) {
+    let mut world = World::with(small());
+    let mut alice = Device::online(&mut world, "a", "phone");
+    let mut bob = Device::online(&mut world, "b", "phone");
+    for (kind, bobs) in
+        [("subscribe", false), ("subscribed", true), ("subscribe", true), ("subscribed", false)]
+    {
+        let (device, to) = if bobs { (&mut bob, "a@d") } else { (&mut alice, "b@d") };
+        device.send(&mut world, &format!("<presence xmlns='jabber:client' type='{kind}' to='{to}'/>"));
+    }
+    bob.send(
+        &mut world,
+        "<iq xmlns='jabber:client' type='set' id='p'><pubsub xmlns='http://jabber.org/protocol/pubsub'>\
+         <publish node='n'><item id='i'><p xmlns='t'/></item></publish></pubsub></iq>",
+    );
+    settle(&mut world, &mut [&mut alice, &mut bob]);
+    assert!(world.disk(&jid("a")).rows.contacts[&jid("b")].to);
+    assert!(!world.disk(&jid("b")).rows.items.is_empty());
+    (world, alice, bob)
+}
+
+fn presences(device: &Device, from: usize) -> Vec<String> {
+    let heard = device.stanzas.iter().skip(from).filter(|stanza| stanza.name == "presence");
+    heard.filter_map(|stanza| Some(stanza.attr("type")?.to_owned())).collect()
+}
+
+#[test]
+fn contacts_see_it_leave_and_are_not_subscribed_to_it_any_more() {
+    let (mut world, mut alice, mut bob) = friends();
+    alice.send(
+        &mut world,
+        "<iq xmlns='jabber:client' type='get' id='r'><query xmlns='jabber:iq:roster'/></iq>",
+    );
+    let had = alice.stanzas.len();
+    bob.send(&mut world, REMOVE);
+    alice.drain(&mut world);
+    assert!(said(&bob) && is_gone(&mut world, &jid("b")));
+    assert_eq!(presences(&alice, had), ["unavailable", "unsubscribed", "unsubscribe"]);
+    let contact = &world.disk(&jid("a")).rows.contacts[&jid("b")];
+    assert!(!contact.to && !contact.from && contact.owed.is_empty(), "{contact:?}");
+    // Who takes the name can ask her anew.
+    let mut new = Device::online(&mut world, "b", "phone");
+    new.send(&mut world, "<presence xmlns='jabber:client' type='subscribe' to='a@d'/>");
+    alice.drain(&mut world);
+    assert_eq!(presences(&alice, had).last().unwrap(), "subscribe");
+}
+
+#[test]
+fn who_cannot_be_reached_is_waited_for_and_finds_nobody_afterwards() {
+    for back in [true, false] {
+        let (mut world, mut alice, mut bob) = friends();
+        world.away.insert(jid("a"));
+        bob.message(&mut world, "a@d", "goodbye");
+        bob.send(&mut world, REMOVE);
+        assert!(!said(&bob), "others are still being told");
+        world.crash(&jid("b"));
+        if back {
+            world.away.clear();
+        }
+        world.input(&jid("b"), Input::Wake);
+        world.pass(REMOVAL_TELL_MS_MAX + REMOVAL_RETRY_MS);
+        assert!(is_gone(&mut world, &jid("b")));
+        world.away.clear();
+        alice.drain(&mut world);
+        let contact = world.disk(&jid("a")).rows.contacts[&jid("b")].clone();
+        assert_eq!((contact.to, alice.bodies.contains(&"goodbye".to_owned())), (!back, back));
+        // She probes, asks and subscribes, and is answered as about anybody who never was.
+        let mut pad = Device::online(&mut world, "a", "pad");
+        let ask = |to: &str| {
+            format!(
+                "<iq xmlns='jabber:client' type='get' id='d' to='{to}'>\
+                 <query xmlns='http://jabber.org/protocol/disco#info'/></iq>"
+            )
+        };
+        let mut answers = Vec::new();
+        for to in ["b@d", "never@d"] {
+            let had = pad.stanzas.len();
+            pad.send(&mut world, &format!("<presence xmlns='jabber:client' to='{to}' type='subscribe'/>"));
+            pad.send(&mut world, &ask(to));
+            pad.drain(&mut world);
+            let heard = pad.stanzas.iter().skip(had).map(|stanza| stanza.to_frame().replace(to, "somebody"));
+            answers.push(heard.collect::<Vec<_>>());
+        }
+        assert_eq!(answers[0], answers[1]);
+        assert!(answers[0].last().unwrap().contains("service-unavailable"), "{answers:?}");
+    }
 }
 
 #[test]

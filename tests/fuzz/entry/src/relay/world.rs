@@ -5,7 +5,7 @@ use super::{SMALL, account};
 use crate::{leaf, trace};
 use shared::cold::SegmentFault;
 use shared::gate::BatchNo;
-use shared::id::LinkId;
+use shared::id::{LinkId, StanzaSeq};
 use shared::limits::Limits;
 use shared::memory::MailboxStore;
 use shared::relay::rows::{AccountRow, Op};
@@ -74,6 +74,7 @@ pub fn account_row() -> AccountRow {
         blocked: Vec::new(),
         archiving: Default::default(),
         removed: false,
+        begins: StanzaSeq(0),
     }
 }
 
