@@ -51,6 +51,8 @@ pub enum Input<'a> {
 }
 
 /// What the engine wants done, in this order.
+// One at a time is handed out.
+#[allow(clippy::large_enum_variant)]
 #[derive(Clone, PartialEq, Debug)]
 pub enum Output {
     /// Apply all operations or none, then answer `Committed` or `CommitFailed`.

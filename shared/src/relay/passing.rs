@@ -17,11 +17,10 @@ impl RelayEngine {
             return self.refuse_blocked(id, iq);
         }
         let mut payload = iq.children();
-        let whole = match (iq.attr("type"), payload.next(), payload.next()) {
-            (Some("get" | "set"), Some(_), None) => true,
-            (Some("result" | "error"), ..) => true,
-            _ => false,
-        };
+        let whole = matches!(
+            (iq.attr("type"), payload.next(), payload.next()),
+            (Some("get" | "set"), Some(_), None) | (Some("result" | "error"), ..)
+        );
         if !whole {
             // RFC 6120 §8.2.3
             return self.refuse(id, iq, StanzaError::BAD_REQUEST);

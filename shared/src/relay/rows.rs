@@ -302,6 +302,8 @@ pub struct Marks {
 }
 
 /// One change. The operations of a batch are applied in order and all or none.
+// There are a few at a time, and most of them are of the largest kind.
+#[allow(clippy::large_enum_variant)]
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Op {
     /// Table `log`.
