@@ -123,6 +123,10 @@ impl RelayEngine {
             }
             if let Some(stream) = &mut device.stream {
                 stream.csi = csi;
+                if stream.presence.as_deref() == Some("") {
+                    let from = self.config.account.with_resource(id.as_str());
+                    stream.presence = Some(presence::plain(&from, stream.priority).to_frame());
+                }
             }
         }
         // The clock may have been set back while the connection slept.
@@ -163,6 +167,7 @@ impl Stream {
         if !counters.available {
             self.presence = None;
         } else if self.presence.is_none() {
+            // A stream without acks has no row that says more.
             self.presence = Some(String::new());
         }
         let acked = self.window.acked();

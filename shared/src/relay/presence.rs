@@ -24,6 +24,12 @@ pub(super) fn priority(presence: &str) -> i8 {
     priority.and_then(|text| text.trim().parse().ok()).unwrap_or_default()
 }
 
+/// Presence of which nothing is known but that it is there.
+pub(super) fn plain(from: &Jid, priority: i8) -> Element {
+    let priority = Element::new(ns::CLIENT, "priority").with_text(priority.to_string());
+    Element::new(ns::CLIENT, "presence").with_attr("from", from.to_string()).with(priority)
+}
+
 impl RelayEngine {
     /// Presence that one of the account's devices sends.
     pub(super) fn presence(&mut self, id: &DeviceId, presence: &Element, log: &dyn LogStore) {

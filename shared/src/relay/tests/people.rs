@@ -341,6 +341,22 @@ fn who_does_not_come_back_in_time_is_seen_to_have_left() {
 }
 
 #[test]
+fn who_sleeps_without_acks_is_still_there() {
+    let (mut world, mut alice, _bob) = friends();
+    let mut plain = Device::online(&mut world, "b", "plain");
+    plain.say(&mut world, "<close xmlns='urn:ietf:params:xml:ns:xmpp-framing'/>");
+    plain.authenticate(&mut world);
+    plain.bind_unmanaged(&mut world);
+    plain.say(&mut world, AVAILABLE);
+    world.hibernate(&jid("b"));
+    told(&mut world, &mut alice);
+    alice.send(&mut world, "<presence xmlns='jabber:client' type='unavailable'/>");
+    alice.send(&mut world, AVAILABLE);
+    let heard = told(&mut world, &mut alice);
+    assert!(heard.contains(&"available b@d/plain".to_owned()), "{heard:?}");
+}
+
+#[test]
 fn presence_for_a_stranger_is_taken_back_when_its_device_leaves() {
     let (mut world, mut alice, mut bob) = strangers();
     alice.send(&mut world, "<presence xmlns='jabber:client' to='b@d/desk'/>");
