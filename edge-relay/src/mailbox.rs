@@ -212,9 +212,9 @@ impl Mailbox {
     fn call(self: &Rc<Self>, request: TransferRequest) {
         let env = self.env.clone();
         self.under_way(async move {
-            let upto = request.upto();
+            let called = request.called();
             let reply = calls::transfer(&env, &request).await;
-            Event::Transferred(request.to, upto, reply)
+            Event::Transferred(request.to, called, reply)
         });
     }
 
