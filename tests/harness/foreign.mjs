@@ -117,6 +117,8 @@ export class XmppJs extends Foreign {
   #watch;
   // Given to the library and not yet in its own queue: neither waiting nor acknowledged.
   #leaving = new Set();
+  // Receipts for what came before `<resumed/>` was taken in.
+  #owed = [];
 
   _start() {
     const { user, password, url } = this;
@@ -198,9 +200,16 @@ export class XmppJs extends Foreign {
         .catch(() => this._again(id))
         .finally(() => this.#leaving.delete(id));
     }
+    for (const [to, id] of this.#owed.splice(0)) this._receipt(to, id);
   }
 
+  // What is replayed behind a <resumed/> inside a <success/> is there before the library has taken that
+  // in. What is sent then is in no queue of its own, and the next ack counts it all the same (0.14.0).
   _receipt(to, id) {
+    if (!this.isUp) {
+      this.#owed.push([to, id]);
+      return;
+    }
     const stanza = xml("message", { to, type: "chat" }, xml("received", { xmlns: NS.receipts, id }));
     this.#entity.send(stanza).catch(() => {});
   }

@@ -148,7 +148,8 @@ impl JsSuites {
             Err(error) => bail!("{suite_name} could not start: {error}"),
         };
         let mut node = node_with_builds(tools)?;
-        node.args(["--test", "--test-concurrency=1", "--test-reporter=spec"])
+        // What a failed test leaves running must not keep the others from being counted.
+        node.args(["--test", "--test-force-exit", "--test-concurrency=1", "--test-reporter=spec"])
             .args(files)
             .env("COUNTERFOIL_CHROMIUM", chromium);
         suite(suite_name, self.settings.give(&mut node))
