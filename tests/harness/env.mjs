@@ -11,6 +11,7 @@ export const RELAY_DIR = process.env.COUNTERFOIL_RELAY ?? join(ROOT, "edge-relay
 export const APP_DIR = process.env.COUNTERFOIL_APP ?? join(ROOT, "target/app");
 export const ASSET_WORKER = join(ROOT, "xtask/workerd/assets.mjs");
 export const CHROMIUM = process.env.COUNTERFOIL_CHROMIUM ?? "/usr/bin/chromium";
+export const WRANGLER = join(ROOT, "target/tools/node/node_modules/wrangler/bin/wrangler.js");
 export const DOMAIN = "localhost";
 
 export function workerdPath() {

@@ -8,7 +8,7 @@ import { copyFile, mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promis
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { WebSocket } from "ws";
-import { APP_DIR, ASSET_WORKER, DOMAIN, RELAY_DIR, workerdPath } from "./env.mjs";
+import { APP_DIR, ASSET_WORKER, DOMAIN, RELAY_DIR, ROOT, WRANGLER, workerdPath } from "./env.mjs";
 import { freePort, sleep, until } from "./wait.mjs";
 
 const COMPATIBILITY_DATE = "2026-11-01";
@@ -19,15 +19,20 @@ export class Relay {
   #child;
   #expected = true;
   #exits = [];
+  #wrangler = false;
   #stderr = "";
   kills = 0;
 
-  /** Options: `registration` (open, invite, closed), `vars` (more text bindings), `build` (another relay). */
+  /**
+   * Options: `registration` (open, closed), `vars` (more text bindings), `build` (another relay), `wrangler` (as
+   * it is deployed, with its bucket).
+   */
   static async start(options = {}) {
     const relay = new Relay();
     relay.dir = await mkdtemp(join(tmpdir(), "counterfoil-relay-"));
     relay.port = await freePort();
-    await relay.#configure(options);
+    relay.#wrangler = options.wrangler === true;
+    if (!relay.#wrangler) await relay.#configure(options);
     await relay.restart();
     return relay;
   }
@@ -47,7 +52,7 @@ export class Relay {
 
   /** Where workerd files the objects: one `.sqlite` per mailbox. */
   get objects() {
-    return join(this.dir, "objects");
+    return join(this.dir, this.#wrangler ? "v3/do" : "objects");
   }
 
   get stderr() {
@@ -62,9 +67,11 @@ export class Relay {
   /** Starts the process on the state that is there, and waits until it answers. */
   async restart() {
     if (this.isUp) throw new Error("the relay is already running");
-    const child = spawn(workerdPath(), ["serve", "--experimental", join(this.dir, "config.capnp")], {
-      stdio: ["ignore", "pipe", "pipe"],
-    });
+    const child = this.#wrangler
+      ? await this.#spawnWrangler()
+      : spawn(workerdPath(), ["serve", "--experimental", join(this.dir, "config.capnp")], {
+          stdio: ["ignore", "pipe", "pipe"],
+        });
     this.#child = child;
     this.#expected = false;
     for (const stream of [child.stdout, child.stderr]) {
@@ -76,7 +83,7 @@ export class Relay {
       if (!this.#expected) this.#exits.push(`workerd ${child.pid} ended by itself: ${signal ?? code}`);
     });
     await until("the relay to answer", () => this.#answers(), {
-      timeoutMs: 20_000,
+      timeoutMs: this.#wrangler ? 60_000 : 20_000,
       everyMs: 20,
       detail: () => this.stderr,
     });
@@ -112,8 +119,21 @@ export class Relay {
     const child = this.#child;
     if (child === undefined || !this.isUp) return;
     const ended = new Promise((resolve) => child.once("exit", resolve));
-    child.kill(signal);
+    // Wrangler has children: the group is ours.
+    if (this.#wrangler) process.kill(-child.pid, signal);
+    else child.kill(signal);
     await ended;
+  }
+
+  async #spawnWrangler() {
+    const words = ["dev", "--local", "--ip", "127.0.0.1", "--port", `${this.port}`, "--inspector-port", `${await freePort()}`];
+    const state = ["--persist-to", this.dir, "--show-interactive-dev-session=false", "--var", "REGISTRATION:open"];
+    return spawn(process.execPath, [WRANGLER, ...words, ...state], {
+      cwd: join(ROOT, "edge-relay"),
+      detached: true,
+      env: { ...process.env, COUNTERFOIL_BUILT: "1", WRANGLER_SEND_METRICS: "false", CLOUDFLARE_CF_FETCH_ENABLED: "false" },
+      stdio: ["ignore", "pipe", "pipe"],
+    });
   }
 
   /** Ready means: a stream can be opened, not merely that a port is bound. */
