@@ -299,3 +299,17 @@ fn a_device_that_the_relay_lost_has_left_when_its_time_is_over() {
     pass(&mut world, 700_000, &mut [&mut alice]);
     assert_eq!(sees(&alice, "b@d/desk").as_deref(), Some("unavailable"));
 }
+
+#[test]
+fn changes_of_a_subscription_that_are_sent_again_after_a_crash_undo_nothing() {
+    let (mut world, mut alice, mut bob) = friends(Limits::DEFAULT);
+    bob.request_ack(&mut world);
+    bob.send(&mut world, "<presence xmlns='jabber:client' type='unsubscribe' to='a@d'/>");
+    alice.send(&mut world, "<presence xmlns='jabber:client' type='subscribed' to='b@d'/>");
+    bob.send(&mut world, "<presence xmlns='jabber:client' type='subscribe' to='a@d'/>");
+    world.crash(&jid("b"));
+    assert!(bob.resume(&mut world));
+    let shown = world.disk(&jid("a")).rows.contacts[&jid("b")].from;
+    let seen = world.disk(&jid("b")).rows.contacts[&jid("a")].to;
+    assert_eq!((shown, seen), (true, true));
+}

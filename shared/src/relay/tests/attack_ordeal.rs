@@ -236,3 +236,62 @@ fn whatever_happens_to_a_device_each_message_comes_and_none_comes_after_it_was_a
         assert!(ledger.again.is_empty(), "seed {seed}: {:?}", ledger.again);
     }
 }
+
+/// What is known of one account in another's mailbox: who sees whom, and how much is owed.
+fn bits(world: &mut World, whose: &str, of: &str) -> (bool, bool, usize) {
+    let row = world.disk(&jid(whose)).rows.contacts.get(&jid(of));
+    row.map_or((false, false, 0), |row| (row.to, row.from, row.owed.len()))
+}
+
+#[test]
+fn whatever_happens_between_two_mailboxes_they_agree_who_sees_whom_before_the_next_change() {
+    for seed in 0..SEEDS {
+        let mut dice = seed + 1;
+        let mut throw = move |sides: u64| {
+            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (dice >> 33) % sides
+        };
+        let (mut world, alice, bob) = friends(Limits::DEFAULT);
+        let mut people = [alice, bob];
+        let mut said = Vec::new();
+        for _ in 0..12 {
+            let who = throw(2) as usize;
+            let other = ["b", "a"][who];
+            let kind =
+                ["subscribe", "subscribed", "unsubscribe", "unsubscribed", "remove"][throw(5) as usize];
+            let frame = match kind {
+                "remove" => format!(
+                    "<iq xmlns='jabber:client' type='set' id='r'><query xmlns='jabber:iq:roster'>\
+                     <item jid='{other}@d' subscription='remove'/></query></iq>"
+                ),
+                kind => format!("<presence xmlns='jabber:client' type='{kind}' to='{other}@d'/>"),
+            };
+            let trouble = throw(6);
+            match trouble {
+                0 => world.crash_at = Some(world.steps + throw(14) as usize),
+                1 => drop(world.away.insert(jid(other))),
+                2 => world.answers_lost = true,
+                3 => world.hibernate(&jid(other)),
+                _ => {}
+            }
+            said.push((who, kind, trouble));
+            people[who].send(&mut world, &frame);
+            world.pass(200);
+            world.crash_at = None;
+            world.away.clear();
+            world.answers_lost = false;
+            for person in &mut people {
+                if !person.connected(&world) {
+                    assert!(person.resume(&mut world), "seed {seed} {said:?}");
+                }
+                person.drain(&mut world);
+            }
+            let [alice, bob] = &mut people;
+            pass(&mut world, 5_000, &mut [alice, bob]);
+            let ((a_to, a_from, a_owes), (b_to, b_from, b_owes)) =
+                (bits(&mut world, "a", "b"), bits(&mut world, "b", "a"));
+            assert_eq!((a_owes, b_owes), (0, 0), "seed {seed} {said:?}");
+            assert_eq!((a_to, b_to), (b_from, a_from), "seed {seed} {said:?}");
+        }
+    }
+}
