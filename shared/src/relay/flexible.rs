@@ -106,10 +106,11 @@ impl Device {
     /// what it took from the list, and what it was sent ahead of others (`flush`).
     pub(super) fn acked(&mut self, confirmed: Vec<Sent>) {
         let Some(stream) = &self.stream else { return };
+        let (from, upto) = (stream.flexible.from, stream.confirmed());
         for sent in confirmed {
             if let Sent::Row(seq) = sent
                 && seq > self.cursor
-                && (seq < stream.flexible.from || seq >= stream.next)
+                && !(from..=upto).contains(&seq)
             {
                 self.taken.add(seq, seq);
             }

@@ -108,6 +108,8 @@ impl RelayEngine {
         let (after, was_seen) = (shown(&contact), before.2);
         let seen = contact.from;
         self.put_contact(contact);
+        // With the count of the stanza: sent again after a crash, it would undo what came later.
+        self.put_device(id);
         if told {
             // RFC 6121 §3.1.2: from the account, to the account.
             let news = presence.clone().with_attr("from", self.config.account.as_str());

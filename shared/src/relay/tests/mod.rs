@@ -1,6 +1,9 @@
 //! The mailbox engine against devices and disks that can fail.
 
 mod archive;
+mod attack;
+mod attack_devices;
+mod attack_ordeal;
 mod behind;
 mod blobs;
 mod blocking;

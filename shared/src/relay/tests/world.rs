@@ -152,6 +152,11 @@ impl World {
         })
     }
 
+    /// What a mailbox wants remembered of a connection.
+    pub fn remembered(&mut self, account: &BareJid, link: LinkId) -> Option<LinkState> {
+        self.mailbox(account).links.get(&link).cloned().flatten()
+    }
+
     pub fn disk(&mut self, account: &BareJid) -> &mut Disk {
         &mut self.mailbox(account).disk
     }
@@ -258,6 +263,9 @@ impl World {
     fn input_alone(&mut self, account: &BareJid, input: Input<'_>) {
         let now = self.now;
         let mailbox = self.mailbox(account);
+        if let Input::LinkDown(link) = &input {
+            mailbox.links.remove(link);
+        }
         mailbox.engine.handle(now, input, &mailbox.disk.rows);
         loop {
             self.steps += 1;
