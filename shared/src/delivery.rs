@@ -70,15 +70,15 @@ pub fn view(row: &LogRow, reader: Reader<'_>) -> Option<Element> {
             let mut message = stamped(row, reader)?;
             let to = stanza::address(&message, "to").ok().flatten();
             let addressed = to.and_then(|jid| jid.resource);
+            if addressed.as_deref().is_none_or(|resource| resource == reader.device.as_str()) {
+                // XEP-0280 §6: nobody's business but the servers'.
+                message.remove_children(|child| child.is(ns::CARBONS, "private"));
+            }
             match addressed {
                 Some(resource) if resource != reader.device.as_str() => {
                     (reader.carbons && is_copied(&message)).then(|| carbon("received", message, reader))
                 }
-                Some(_) => {
-                    // XEP-0280 §6: nobody's business but the servers'.
-                    message.remove_children(|child| child.is(ns::CARBONS, "private"));
-                    Some(message)
-                }
+                Some(_) => Some(message),
                 None => {
                     message.set_attr("to", reader.account.as_str());
                     Some(message)

@@ -51,6 +51,8 @@ pub struct Gate<K, O, E> {
     committed: BatchNo,
     queue: VecDeque<(BatchNo, E)>,
     durable: Vec<(K, Handled)>,
+    /// Streams that are over; what is queued may still have to say their counts.
+    over: Vec<K>,
 }
 
 /// Batches are shown by how far they are from the last committed one: what a gate does next does
@@ -80,6 +82,7 @@ impl<K: Copy + PartialEq, O, E> Default for Gate<K, O, E> {
             committed: BatchNo(0),
             queue: VecDeque::new(),
             durable: Vec::new(),
+            over: Vec::new(),
         }
     }
 }
@@ -101,13 +104,14 @@ impl<K: Copy + PartialEq, O, E> Gate<K, O, E> {
         set(&mut self.durable, key, handled);
     }
 
-    /// Forgets a stream's counter.
+    /// Forgets a stream's counter, once nothing is left that may say it.
     pub fn forget(&mut self, key: K) {
-        self.durable.retain(|(other, _)| *other != key);
-        self.open_counts.retain(|(other, _)| *other != key);
-        if let Some((_, counts)) = &mut self.in_flight {
-            counts.retain(|(other, _)| *other != key);
-        }
+        self.over.push(key);
+    }
+
+    fn forget_over(&mut self) {
+        let over = std::mem::take(&mut self.over);
+        self.durable.retain(|(key, _)| !over.contains(key));
     }
 
     /// Queues an effect behind everything written and queued so far.
@@ -129,7 +133,12 @@ impl<K: Copy + PartialEq, O, E> Gate<K, O, E> {
             self.in_flight = Some((no, std::mem::take(&mut self.open_counts)));
             return Some(Released::Commit(no, std::mem::take(&mut self.open)));
         }
-        let (after, _) = self.queue.front()?;
+        let Some((after, _)) = self.queue.front() else {
+            if self.in_flight.is_none() {
+                self.forget_over();
+            }
+            return None;
+        };
         if *after > self.committed {
             return None;
         }
@@ -237,7 +246,24 @@ mod tests {
         gate.forget(7);
         let _ = gate.poll();
         gate.committed(BatchNo(2));
+        assert_eq!(gate.poll(), None);
         assert_eq!(gate.durable(7).handled(), Handled(0), "a forgotten stream stays forgotten");
+    }
+
+    #[test]
+    fn what_is_queued_still_says_the_count_of_a_stream_that_is_over() {
+        let mut gate = TestGate::default();
+        gate.load_count(7, Handled(3));
+        gate.write('a');
+        gate.effect("its last ack");
+        gate.forget(7);
+        let _ = gate.poll();
+        assert_eq!(gate.poll(), None);
+        gate.committed(BatchNo(1));
+        assert_eq!(gate.poll(), Some(Effect("its last ack")));
+        assert_eq!(gate.durable(7).handled(), Handled(3));
+        assert_eq!(gate.poll(), None);
+        assert_eq!(gate.durable(7).handled(), Handled(0));
     }
 
     #[test]
@@ -253,6 +279,7 @@ mod tests {
             gate.forget(7);
             let _ = gate.poll();
             gate.committed(BatchNo(1));
+            assert_eq!(gate.poll(), None);
             assert_eq!((gate.durable(7).handled(), gate.durable(8).handled()), (Handled(0), Handled(2)));
         }
     }

@@ -37,6 +37,7 @@ pub fn drawn_op(dice: &mut Dice, last: &mut u64) -> Op {
                 name: dice.maybe(Dice::text),
                 named: dice.flag(),
                 taken: drawn_taken(dice),
+                there: dice.maybe(|dice| dice.some(2, |dice| dice.jid().into())),
                 agent: dice.maybe(drawn_agent),
                 caps: dice.maybe(|dice| CapsRow {
                     node: dice.text(),
@@ -180,6 +181,7 @@ fn drawn_stream(dice: &mut Dice) -> StreamRow {
         stanzas: dice.some(3, |dice| (dice.handled(), dice.text())),
         noted: dice.seq(),
         next: dice.seq(),
+        ahead: dice.seq(),
         suspended: dice.maybe(Dice::millis),
         carbons: dice.flag(),
         held: dice.flag(),
@@ -281,6 +283,7 @@ pub fn device_row(name: &str) -> DeviceRow {
         taken: Default::default(),
         agent: None,
         caps: None,
+        there: None,
     }
 }
 

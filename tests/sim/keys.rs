@@ -106,6 +106,7 @@ pub fn old_stream(jid: &BareJid, device: &DeviceId, count: u32, now: Millis) -> 
         taken: Default::default(),
         agent: None,
         caps: None,
+        there: None,
     };
     (session, row)
 }

@@ -44,6 +44,15 @@ impl Csi {
         self.held.push(element.to_frame());
     }
 
+    /// There is newer presence of this one.
+    pub(super) fn forget_presence(&mut self, from: &Jid) {
+        self.held.retain(|held| {
+            read(held).is_none_or(|stanza| {
+                stanza::kind(&stanza) != Some(Kind::Presence) || sender(&stanza).as_ref() != Some(from)
+            })
+        });
+    }
+
     fn is_full(&self) -> bool {
         self.held.iter().map(String::len).sum::<usize>() > CSI_HELD_BYTES_MAX
     }

@@ -60,6 +60,8 @@ impl RelayEngine {
                 Ok(())
             }
             ("set", "remove") => {
+                // The answer waits for it, also on a stream that has no row of its own.
+                self.gate.write(Op::DeleteDevice(which.clone()));
                 self.send_stanza(id, &stanza::iq_result(iq, None), true);
                 self.remove(&which);
                 Ok(())

@@ -46,6 +46,16 @@ use serde::{Deserialize, Serialize};
 pub struct Taken(Vec<(StanzaSeq, StanzaSeq)>);
 
 impl Taken {
+    /// How many ranges.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether a place is in one of them.
     pub fn contains(&self, seq: StanzaSeq) -> bool {
         self.0.iter().any(|(first, last)| (*first..=*last).contains(&seq))

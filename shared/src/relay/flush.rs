@@ -5,11 +5,11 @@
 //! acked of it is a range above the cursor ([`super::Taken`]).
 
 use super::stream::{Device, Sent, Stream};
-use super::{LogStore, RelayEngine};
+use super::{LogStore, RelayEngine, Taken};
 use crate::bad::{self, Bug};
 use crate::delivery::{self, Reader};
 use crate::id::{DeviceId, LinkId, StanzaSeq};
-use crate::limits::Limits;
+use crate::limits::{Limits, TAKEN_RANGES_MAX};
 use crate::log::LogRow;
 use crate::time::Millis;
 use crate::wire::{Element, stanza};
@@ -25,6 +25,17 @@ impl Stream {
     pub(super) fn room(&self, limits: &Limits) -> usize {
         let taken = if bad::is(Bug::WindowIgnored) { 0 } else { self.window.outstanding() as usize };
         limits.window_stanzas_max.saturating_sub(taken)
+    }
+
+    /// Whether its device is there and is sent only what is for it alone.
+    fn reads_ahead(&self) -> Option<LinkId> {
+        self.link.filter(|_| self.presence.is_some() && !self.listens() && !self.held)
+    }
+
+    /// Whether one more may be sent ahead: what is acked of it may leave as many gaps.
+    fn has_room_ahead(&self, taken: &Taken, limits: &Limits) -> bool {
+        let under_way = self.rows().filter(|seq| *seq >= self.next).count();
+        self.has_room(limits) && taken.len() + under_way < TAKEN_RANGES_MAX
     }
 
     /// Whether what waits in the log waits on until more is acked. A window is filled by halves: a
@@ -47,7 +58,7 @@ impl RelayEngine {
         }
         let Some(device) = self.devices.get_mut(id) else { return false };
         let Some(stream) = device.stream.as_mut() else { return false };
-        let Some(link) = stream.reads() else { return false };
+        let Some(link) = stream.reads() else { return self.flush_ahead(id, log) };
         if stream.waits_for_room(last, &limits) {
             return false;
         }
@@ -108,29 +119,81 @@ impl RelayEngine {
         }
     }
 
-    /// Sends a row that was just appended to the device of negative priority that it names.
+    /// Sends a device of negative priority what is for it alone, as much as its window takes, ahead of
+    /// what waits for the account.
+    fn flush_ahead(&mut self, id: &DeviceId, log: &dyn LogStore) -> bool {
+        let account = self.config.account.clone();
+        let limits = self.config.limits;
+        let last = self.head.last();
+        let Some(device) = self.devices.get_mut(id) else { return false };
+        let Some(stream) = device.stream.as_mut() else { return false };
+        let Some(link) = stream.reads_ahead() else { return false };
+        let (before, mut frames) = (stream.ahead, Vec::new());
+        stream.ahead = stream.ahead.max(stream.next);
+        let sent: BTreeSet<StanzaSeq> = stream.rows().collect();
+        'turn: while stream.ahead <= last {
+            let rows = self.head.page(log, StanzaSeq(stream.ahead.0.saturating_sub(1)), STEP);
+            if rows.is_empty() {
+                stream.ahead = last.next();
+            }
+            for row in rows {
+                let is_new =
+                    row.seq > device.cursor && !device.taken.contains(row.seq) && !sent.contains(&row.seq);
+                // What does not even hold the name need not be read.
+                let named = is_new && row.stanza.contains(id.as_str());
+                let reader = Reader { account: &account, device: id, carbons: false, late: true };
+                let message = named.then(|| delivery::view(&row, reader)).flatten();
+                if let Some(message) = message.filter(|message| is_for(message, id)) {
+                    if !stream.has_room_ahead(&device.taken, &limits) {
+                        break 'turn;
+                    }
+                    frames.push(message.to_frame());
+                    match stream.managed {
+                        true => drop(stream.window.push(Sent::Row(row.seq))),
+                        false => device.taken.add(row.seq, row.seq),
+                    }
+                }
+                stream.ahead = row.seq.next();
+            }
+        }
+        if frames.is_empty() && stream.ahead.0.saturating_sub(before.0) < limits.checkpoint_rows {
+            return false;
+        }
+        self.put_device(id);
+        self.send_frames(id, link, frames);
+        true
+    }
+
+    /// Sends a row that was just appended to the device of negative priority that it names, if that has
+    /// been sent all before it.
     pub(super) fn send_ahead(&mut self, row: &LogRow) {
         let account = self.config.account.clone();
         let limits = self.config.limits;
-        let muted = |device: &Device| {
-            let stream = device.stream.as_ref()?;
-            let there = stream.presence.is_some() && !stream.listens() && !stream.held;
-            stream.link.filter(|_| there && stream.room(&limits) > 0)
-        };
-        let muted: Vec<(DeviceId, LinkId)> =
-            self.devices.iter().filter_map(|(id, device)| Some((id.clone(), muted(device)?))).collect();
-        for (id, link) in muted {
-            let reader = Reader { account: &account, device: &id, carbons: false, late: false };
-            let Some(message) = delivery::view(row, reader).filter(|message| is_for(message, &id)) else {
+        let mut frames = Vec::new();
+        for (id, device) in &mut self.devices {
+            let Some(stream) = device.stream.as_mut() else { continue };
+            let Some(link) = stream.reads_ahead() else { continue };
+            if stream.ahead.max(stream.next) != row.seq {
                 continue;
-            };
-            let Some(device) = self.devices.get_mut(&id) else { continue };
-            match device.stream.as_mut().filter(|stream| stream.managed) {
-                Some(stream) => drop(stream.window.push(Sent::Row(row.seq))),
-                None => device.taken.add(row.seq, row.seq),
             }
+            let reader = Reader { account: &account, device: id, carbons: false, late: false };
+            let named = row.stanza.contains(id.as_str());
+            let message = named.then(|| delivery::view(row, reader)).flatten();
+            if let Some(message) = message.filter(|message| is_for(message, id)) {
+                if !stream.has_room_ahead(&device.taken, &limits) {
+                    continue;
+                }
+                match stream.managed {
+                    true => drop(stream.window.push(Sent::Row(row.seq))),
+                    false => device.taken.add(row.seq, row.seq),
+                }
+                frames.push((id.clone(), link, message.to_frame()));
+            }
+            stream.ahead = row.seq.next();
+        }
+        for (id, link, frame) in frames {
             self.put_device(&id);
-            self.send_frames(&id, link, vec![message.to_frame()]);
+            self.send_frames(&id, link, vec![frame]);
         }
     }
 }

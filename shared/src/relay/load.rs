@@ -13,7 +13,8 @@ use super::transfer::Transfers;
 use super::{Config, Csi, Effect, LinkState, Phase, RelayEngine};
 use crate::entropy::Entropy;
 use crate::gate::Gate;
-use crate::id::{LinkId, StanzaSeq};
+use crate::id::{DeviceId, LinkId, StanzaSeq};
+use crate::jid::Jid;
 use crate::log::{Direction, Head, LogRow};
 use crate::sm::{Handled, Window};
 use crate::time::Millis;
@@ -64,13 +65,16 @@ impl RelayEngine {
         for row in &rows.tail {
             engine.fold(row, transferred);
         }
-        for row in rows.devices {
+        let mut there = Vec::new();
+        for mut row in rows.devices {
+            there.extend(row.there.take().map(|directed| (row.device.clone(), directed)));
             engine.load_device(row, &rows.tail);
         }
         for (link, state) in links {
             engine.load_link(link, state);
         }
         engine.owe_again();
+        engine.note_lost(there);
         engine
     }
 
@@ -99,6 +103,29 @@ impl RelayEngine {
         }
         let DeviceRow { device, cursor, taken, last_seen, name, named, agent, caps, .. } = row;
         self.devices.insert(device, Device { cursor, taken, last_seen, name, named, agent, caps, stream });
+    }
+
+    /// What was connected when the mailbox was last written, and is not any more: a stream begins to
+    /// wait, once and not at every start; a device on a stream without acks has left.
+    fn note_lost(&mut self, there: Vec<(DeviceId, Vec<Jid>)>) {
+        for (id, directed) in there {
+            match self.stream_mut(&id) {
+                Some(stream) => stream.directed = directed.into_iter().collect(),
+                None => {
+                    self.put_device(&id);
+                    self.presence_ended(&id, directed);
+                }
+            }
+        }
+        let since = |stream: &Stream| stream.link.is_none() && stream.suspended.is_none();
+        let lost = self.devices.iter().filter(|(_, device)| device.stream.as_ref().is_some_and(since));
+        for id in lost.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
+            let now = self.now;
+            if let Some(stream) = self.stream_mut(&id) {
+                stream.suspended = Some(now);
+            }
+            self.put_device(&id);
+        }
     }
 
     /// A connection that was there before: its counters may be ahead of their rows.
@@ -210,7 +237,9 @@ fn restored(row: StreamRow, tail: &[LogRow], now: Millis) -> Stream {
         window: Window::recover(row.acked, sent_max, entries),
         sent_max,
         next,
-        suspended: row.suspended.or(Some(now)),
+        ahead: row.ahead,
+        // Whether its connection is lost is known when those that are not are there.
+        suspended: row.suspended,
         carbons: row.carbons,
         held: row.held,
         watches_blocklist: row.watches_blocklist,

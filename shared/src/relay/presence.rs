@@ -152,6 +152,7 @@ impl RelayEngine {
             }
             return;
         }
+        stream.csi.forget_presence(from);
         stream.missed.insert(from.clone(), presence.to_frame());
         let bytes: usize = stream.missed.values().map(String::len).sum();
         if stream.missed.len() > PRESENCE_MISSED_MAX || bytes > PRESENCE_MISSED_BYTES_MAX {

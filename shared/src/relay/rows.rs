@@ -62,6 +62,9 @@ pub struct DeviceRow {
     /// What its client said it can do, when it was last there.
     #[serde(default)]
     pub caps: Option<CapsRow>,
+    /// It is there on a stream without acks, which has no row: whom else it has sent its presence to.
+    #[serde(default)]
+    pub there: Option<Vec<Jid>>,
 }
 
 /// A user agent, by which a device is known whatever resource it asks for.
@@ -127,6 +130,9 @@ pub struct StreamRow {
     pub noted: StanzaSeq,
     /// Read position in the log: the next row to look at.
     pub next: StanzaSeq,
+    /// Up to here all was looked at that is for a device of negative priority alone.
+    #[serde(default)]
+    pub ahead: StanzaSeq,
     /// Since when it has no connection.
     pub suspended: Option<Millis>,
     /// Carbons are on (XEP-0280).

@@ -124,8 +124,11 @@ impl RelayEngine {
         });
         let oldest = droppable.min_by_key(|(_, device)| (device.named, device.last_seen));
         let oldest = oldest.map(|(id, _)| id.clone()).ok_or(StanzaError::RESOURCE_CONSTRAINT)?;
-        self.devices.remove(&oldest);
-        self.gate.write(Op::DeleteDevice(oldest));
+        let removed = self.devices.remove(&oldest);
+        self.gate.write(Op::DeleteDevice(oldest.clone()));
+        if let Some(stream) = removed.and_then(|device| device.stream) {
+            self.stream_ended(&oldest, &stream);
+        }
         Ok(())
     }
 
@@ -295,8 +298,10 @@ impl RelayEngine {
             stream.link = None;
             stream.requested = None;
             stream.suspended = Some(now);
-            let held = stream.held_presence();
-            stream.missed.extend(held);
+            for (from, presence) in stream.held_presence() {
+                // What was missed is newer.
+                stream.missed.entry(from).or_insert(presence);
+            }
             self.put_device(id);
         } else {
             self.end_stream(id);

@@ -73,6 +73,7 @@ pub(super) struct Stream {
     pub(super) window: Window<Sent>,
     pub(super) sent_max: Handled,
     pub(super) next: StanzaSeq,
+    pub(super) ahead: StanzaSeq,
     pub(super) suspended: Option<Millis>,
     pub(super) carbons: bool,
     /// Nothing of the log is sent by itself: the device takes it in pages.
@@ -108,6 +109,7 @@ impl Stream {
             window: Window::default(),
             sent_max: Handled::ZERO,
             next,
+            ahead: next,
             suspended: None,
             carbons: false,
             held: false,
@@ -218,6 +220,11 @@ impl Stream {
         })
     }
 
+    /// Whom a stream that has no row has sent its presence to, if it has.
+    fn there_without_acks(&self) -> Option<Vec<Jid>> {
+        (!self.managed && self.presence.is_some()).then(|| self.directed.iter().cloned().collect())
+    }
+
     fn row(&self, noted: StanzaSeq) -> StreamRow {
         let (mut rows, mut results, mut stanzas) = (Vec::new(), Vec::new(), Vec::new());
         for (number, sent) in self.window.entries() {
@@ -238,6 +245,7 @@ impl Stream {
             stanzas,
             noted,
             next: self.next,
+            ahead: self.ahead,
             suspended: self.suspended,
             carbons: self.carbons,
             held: self.held,
@@ -271,6 +279,7 @@ impl RelayEngine {
             named: device.named,
             agent: device.agent.clone(),
             caps: device.caps.clone(),
+            there: device.stream.as_ref().and_then(Stream::there_without_acks),
         };
         self.gate.write(Op::PutDevice(row));
     }

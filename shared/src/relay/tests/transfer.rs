@@ -28,6 +28,7 @@ pub fn phone() -> DeviceRow {
         taken: Default::default(),
         agent: None,
         caps: None,
+        there: None,
     }
 }
 

@@ -204,6 +204,7 @@ fn near_the_end_of_numbers(flags: &str) -> World {
         taken: Default::default(),
         agent: None,
         caps: None,
+        there: None,
     };
     let mut store = shared::memory::MailboxStore { account: Some(account_row()), ..Default::default() };
     store.devices.insert(phone.clone(), row);
