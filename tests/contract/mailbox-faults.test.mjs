@@ -22,8 +22,12 @@ const appended = (seq, stanza) => ({
     seq, stanza, at: 1, direction: "In", peer: "bob@localhost", peer_seq: seq, source: null, sent: [], transferred: 0, archived: true,
   },
 });
-const device = (cursor) => ({ device: "phone", cursor, stream: null, last_seen: 1, name: null, named: true, caps: null });
-const marks = (batch) => ({ checkpoint: ROWS_PER_BATCH * batch, transferred: ROWS_PER_BATCH * batch, streams: batch });
+const device = (cursor) => ({
+  device: "phone", cursor, taken: [], stream: null, last_seen: 1, name: null, named: true, agent: null, caps: null, there: null,
+});
+const marks = (batch) => ({
+  checkpoint: ROWS_PER_BATCH * batch, transferred: ROWS_PER_BATCH * batch, streams: batch, roster: 0, news: 0,
+});
 
 /** Batch `number` from 1: rows in every table, of which the log's are large. */
 function batch(number, stanza) {
@@ -36,11 +40,14 @@ function batch(number, stanza) {
 /** What stands after `number` batches. */
 const after_ = (number) => ({
   account: null,
-  marks: number ? marks(number) : { checkpoint: 0, transferred: 0, streams: 0 },
+  marks: marks(number),
   devices: number ? [device(number)] : [],
   peers: number ? [["bob@localhost", number]] : [],
+  contacts: [],
   tail: [],
   last: number * ROWS_PER_BATCH,
+  cold: 0,
+  moving: null,
   nodes: [],
   items: [],
 });
