@@ -109,7 +109,7 @@ impl Stream {
             window: Window::default(),
             sent_max: Handled::ZERO,
             next,
-            ahead: next,
+            ahead: StanzaSeq(0),
             suspended: None,
             carbons: false,
             held: false,
