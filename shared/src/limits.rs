@@ -21,7 +21,7 @@
 //! | [`Limits::page_stanzas_max`], [`Limits::page_bytes_max`] | nothing: a page is shorter and says that it is not the last |
 //! | [`PRESENCE_BYTES_MAX`] | `policy-violation` |
 //! | [`MULTICAST_RECIPIENTS_MAX`], [`MULTICAST_BYTES_MAX`] | `not-acceptable` |
-//! | [`BLOCKED_MAX`], [`PREFERENCES_MAX`] | `resource-constraint` |
+//! | [`BLOCKED_MAX`], [`BLOCKED_BYTES_MAX`], [`PREFERENCES_MAX`], [`PREFERENCES_BYTES_MAX`] | `resource-constraint` |
 //! | [`TAKEN_RANGES_MAX`] | `resource-constraint`, and nothing is removed |
 //! | [`FLEXIBLE_LIST_MAX`], [`FLEXIBLE_LIST_BYTES_MAX`] | nothing: the list is shorter than the number of messages |
 //! | [`DEVICE_NAME_BYTES_MAX`] | `bad-request` |
@@ -91,6 +91,9 @@ pub const MULTICAST_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const CSI_HELD_BYTES_MAX: usize = 6 * 1024;
 /// Addresses that one account blocks.
 pub const BLOCKED_MAX: usize = 1_000;
+/// ... and their bytes: they are in the account's row, which may have 2 MB, with every character
+/// escaped if need be.
+pub const BLOCKED_BYTES_MAX: usize = 256 * 1024;
 /// Gaps that a device leaves when it confirms its messages out of order (XEP-0013).
 pub const TAKEN_RANGES_MAX: usize = 256;
 /// Messages that one list of XEP-0013 shows. After them, the next list shows the next.
@@ -99,6 +102,8 @@ pub const FLEXIBLE_LIST_MAX: usize = 500;
 pub const FLEXIBLE_LIST_BYTES_MAX: usize = 128 * 1024;
 /// JIDs that an account names in its preferences for the archive (XEP-0441).
 pub const PREFERENCES_MAX: usize = 1_000;
+/// ... and their bytes: see [`BLOCKED_BYTES_MAX`].
+pub const PREFERENCES_BYTES_MAX: usize = 256 * 1024;
 /// Nodes of one account's pubsub service (XEP-0163).
 pub const PEP_NODES_MAX: usize = 256;
 /// Items of one node.
