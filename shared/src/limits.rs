@@ -86,9 +86,10 @@ pub const ROSTER_STRANGER_MS_MAX: u64 = 86_400_000;
 pub const MULTICAST_RECIPIENTS_MAX: usize = 50;
 /// Bytes of one such message, once for each of its recipients.
 pub const MULTICAST_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Bytes of the states held for an inactive device (XEP-0352), before all of them are sent: with the
-/// rest of what a connection remembers, below the 16,384 bytes it may, two of which a character takes.
-pub const CSI_HELD_BYTES_MAX: usize = 6 * 1024;
+/// Length of the states held for an inactive device (XEP-0352) as they are remembered, before all of
+/// them are sent: with the rest of what a connection remembers, below the 16,384 bytes it may, two of
+/// which a character takes. One that has a quarter of it is not held.
+pub const CSI_HELD_BYTES_MAX: usize = 4608;
 /// Addresses that one account blocks.
 pub const BLOCKED_MAX: usize = 1_000;
 /// ... and their bytes: they are in the account's row, which may have 2 MB, with every character
