@@ -3,7 +3,8 @@
 //!
 //! Presence is stored nowhere but with its device's stream. What a device could not be sent, as it
 //! waits to be resumed or does not ack, is kept for it, the newest of each address: a stream that
-//! goes on must not show somebody who has left.
+//! goes on must not show somebody who has left. Nothing is kept of who is no contact and was not
+//! sent the device's presence: a stranger must not be able to end a stream.
 
 use super::stream::{Device, Keep};
 use super::subscription::Change;
@@ -145,11 +146,15 @@ impl RelayEngine {
         if !self.is_available(id) {
             return;
         }
+        let known = from.bare == self.config.account || self.is_contact(&from.bare);
         let Some(stream) = self.stream_mut(id) else { return };
         if stream.link.is_some() && stream.has_room_for_others(&limits) {
             if !self.hold_state(id, presence) {
                 self.send_kept(id, presence, Keep::WithNextRow);
             }
+            return;
+        }
+        if !known && !stream.directed.contains(from) {
             return;
         }
         stream.missed.insert(from.clone(), presence.to_frame());
@@ -316,6 +321,11 @@ impl RelayEngine {
     fn available(&self) -> Vec<(DeviceId, Option<Element>)> {
         let there = self.devices.iter().filter_map(|(id, device)| Some((id.clone(), presence_of(device)?)));
         there.map(|(id, frame)| (id, read_frame(frame, 2 * FRAME_BYTES_MAX).ok())).collect()
+    }
+
+    /// Whether an account is on the roster, or either sees the other's presence.
+    pub(super) fn is_contact(&self, jid: &BareJid) -> bool {
+        self.contacts.get(jid).is_some_and(|contact| contact.listed || contact.to || contact.from)
     }
 
     /// Whether an account may know who of this one is there.
