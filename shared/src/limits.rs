@@ -82,6 +82,8 @@ pub const ROSTER_REQUESTS_MAX: usize = 200;
 /// How long it is remembered what was heard of somebody who is no contact: longer than a call
 /// from another mailbox can be on its way.
 pub const ROSTER_STRANGER_MS_MAX: u64 = 86_400_000;
+/// ... and of how many: of more, the oldest are forgotten.
+pub const ROSTER_STRANGERS_MAX: usize = 200;
 /// Recipients of one message to several (XEP-0033 §7 `not-acceptable`).
 pub const MULTICAST_RECIPIENTS_MAX: usize = 50;
 /// Bytes of one such message, once for each of its recipients.

@@ -2,7 +2,9 @@
 //! end, keep its owner out, or learn what is not for him.
 
 use super::world::{Device, World, jid};
-use crate::limits::{Limits, PRESENCE_BYTES_MAX, ROSTER_MAX, ROSTER_REQUESTS_MAX, TAKEN_RANGES_MAX};
+use crate::limits::{
+    Limits, PRESENCE_BYTES_MAX, ROSTER_REQUESTS_MAX, ROSTER_STRANGERS_MAX, TAKEN_RANGES_MAX,
+};
 use crate::relay::{Input, TransferItem, TransferReply, TransferRequest};
 use crate::wire::{Element, ns};
 
@@ -254,7 +256,7 @@ fn strangers_who_come_and_go_are_not_remembered_without_end() {
         }
     }
     let known = world.disk(&jid("b")).rows.contacts.len();
-    assert!(known <= ROSTER_MAX + ROSTER_REQUESTS_MAX, "{known} strangers");
+    assert!(known <= ROSTER_STRANGERS_MAX, "{known} strangers");
 }
 
 #[test]
