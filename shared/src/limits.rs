@@ -79,6 +79,8 @@ pub const ROSTER_NAME_BYTES_MAX: usize = 1023;
 pub const ROSTER_GROUPS_MAX: usize = 32;
 /// Requests to see the account's presence that wait for an answer.
 pub const ROSTER_REQUESTS_MAX: usize = 200;
+/// Bytes of what such a request says beside who asks. It is kept without, if it says more.
+pub const ROSTER_REQUEST_BYTES_MAX: usize = 1024;
 /// How long it is remembered what was heard of somebody who is no contact: longer than a call
 /// from another mailbox can be on its way.
 pub const ROSTER_STRANGER_MS_MAX: u64 = 86_400_000;

@@ -7,6 +7,7 @@ use crate::limits::{
 };
 use crate::relay::{Input, TransferItem, TransferReply, TransferRequest};
 use crate::wire::{Element, ns};
+use std::collections::BTreeSet;
 
 pub(super) const QUIET: &str = "<presence xmlns='jabber:client'><priority>-1</priority></presence>";
 pub(super) const AVAILABLE: &str = "<presence xmlns='jabber:client'/>";
@@ -137,6 +138,29 @@ fn strangers_who_ask_to_see_her_do_not_keep_her_out() {
     world.input(&jid("b"), Input::Frame(bob.link, AVAILABLE));
     let longest = longest_row(&mut world, "b");
     assert!(longest < VALUE_BYTES_MAX, "{longest}");
+}
+
+#[test]
+fn requests_that_one_has_no_room_for_at_once_are_shown_one_after_another() {
+    let mut world = World::new();
+    let mut bob = Device::online(&mut world, "b", "desk");
+    bob.say(&mut world, CLOSE);
+    let name = "m".repeat(1_000);
+    for n in 100..300 {
+        let from = format!("{name}{n}");
+        let request = format!("<presence xmlns='jabber:client' type='subscribe' from='{from}@d' to='b@d'/>");
+        hand_over(&mut world, &from, "b", request, 1);
+    }
+    bob.authenticate(&mut world);
+    bob.bind_unseen(&mut world);
+    let written = world.disk(&jid("b")).written;
+    bob.send(&mut world, AVAILABLE);
+    let rows = world.disk(&jid("b")).written - written;
+    assert!(rows < 20, "{rows}");
+    pass(&mut world, 10_000, &mut [&mut bob]);
+    let asking = bob.stanzas.iter().filter(|s| s.attr("type") == Some("subscribe"));
+    let shown: BTreeSet<_> = asking.map(|s| s.attr("from")).collect();
+    assert_eq!(shown.len(), 200);
 }
 
 #[test]
