@@ -158,7 +158,10 @@ impl RelayEngine {
             }
             Change::Subscribe if contact.request.is_some() => false,
             Change::Subscribe if self.requests() >= ROSTER_REQUESTS_MAX => {
-                return self.too_many_requests(presence, from);
+                // Answered as if it were refused (RFC 6121 §3.2): an error would not end the waiting of
+                // the other side, and presence errors to an account are heard by nobody.
+                answer = Some("unsubscribed");
+                false
             }
             Change::Subscribe => {
                 request = kept_of(&request);
@@ -184,7 +187,7 @@ impl RelayEngine {
         };
         let (after, seen) = (shown(&contact), contact.from);
         let is_nobody = contact.request.is_none() && !self.contacts.contains_key(from);
-        if is_nobody && after == before {
+        if is_nobody && after == before && answer.is_none() {
             // Nothing is remembered of strangers who want nothing.
             return;
         }
@@ -252,13 +255,6 @@ impl RelayEngine {
 
     fn requests(&self) -> usize {
         self.contacts.values().filter(|contact| contact.request.is_some()).count()
-    }
-
-    fn too_many_requests(&mut self, request: &Element, from: &BareJid) {
-        let error = crate::wire::stanza::error_reply(request, StanzaError::RESOURCE_CONSTRAINT);
-        if let Some(error) = error {
-            self.transfers.push_presence(from, error.to_frame());
-        }
     }
 
     /// Somebody believes in a subscription that is not there (RFC 6121 §4.3.2).

@@ -257,14 +257,20 @@ fn who_asks_for_a_subscription_and_is_one_too_many_learns_it() {
         hand_over(&mut world, &from, "b", request, 1);
     }
     let mut alice = Device::online(&mut world, "a", "phone");
-    alice.stanzas.clear();
-    alice.send(&mut world, "<presence xmlns='jabber:client' type='subscribe' to='b@d' id='s'/>");
+    alice.send(
+        &mut world,
+        "<iq xmlns='jabber:client' type='get' id='r'><query xmlns='jabber:iq:roster'/></iq>",
+    );
     alice.drain(&mut world);
-    let told = alice
-        .stanzas
-        .iter()
-        .any(|s| s.name == "presence" && matches!(s.attr("type"), Some("error" | "unsubscribed")));
-    assert!(told, "{:?}", alice.stanzas);
+    alice.stanzas.clear();
+    world.answers_lost = true;
+    alice.send(&mut world, "<presence xmlns='jabber:client' type='subscribe' to='b@d' id='s'/>");
+    world.crash(&jid("b"));
+    world.answers_lost = false;
+    pass(&mut world, 5_000, &mut [&mut alice]);
+    let told = alice.stanzas.iter().filter(|s| s.attr("type") == Some("unsubscribed"));
+    assert_eq!(told.count(), 1, "{:?}", alice.stanzas);
+    assert!(!world.disk(&jid("a")).rows.contacts[&jid("b")].ask, "it waits for nothing any more");
 }
 
 #[test]
