@@ -22,6 +22,7 @@
 //! | [`PRESENCE_BYTES_MAX`] | `policy-violation` |
 //! | [`MULTICAST_RECIPIENTS_MAX`], [`MULTICAST_BYTES_MAX`] | `not-acceptable` |
 //! | [`BLOCKED_MAX`], [`BLOCKED_BYTES_MAX`], [`PREFERENCES_MAX`], [`PREFERENCES_BYTES_MAX`] | `resource-constraint` |
+//! | [`STRANGERS_REQUESTS_MAX`], [`STRANGERS_REQUEST_BYTES_MAX`] | `resource-constraint`, from the recipient |
 //! | [`TAKEN_RANGES_MAX`] | `resource-constraint`, and nothing is removed |
 //! | [`FLEXIBLE_LIST_MAX`], [`FLEXIBLE_LIST_BYTES_MAX`] | nothing: the list is shorter than the number of messages |
 //! | [`DEVICE_NAME_BYTES_MAX`] | `bad-request` |
@@ -69,6 +70,10 @@ pub const PRESENCE_MISSED_MAX: usize = 500;
 pub const PRESENCE_MISSED_BYTES_MAX: usize = 256 * 1024;
 /// Addresses to which one device sends its presence though they are not subscribed to it.
 pub const PRESENCE_DIRECTED_MAX: usize = 64;
+/// Requests of accounts that are no contacts that are kept for a device that is away for a moment,
+pub const STRANGERS_REQUESTS_MAX: usize = 8;
+/// ... and the bytes of each.
+pub const STRANGERS_REQUEST_BYTES_MAX: usize = 4 * 1024;
 /// Contacts of one account.
 pub const ROSTER_MAX: usize = 1_000;
 /// Bytes of a roster as it is sent, which is kept until it is acked: below `kept_bytes_max`.

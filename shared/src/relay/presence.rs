@@ -291,8 +291,10 @@ impl RelayEngine {
         stream.priority = 0;
         stream.missed.clear();
         let directed = std::mem::take(&mut stream.directed);
+        let requests = stream.take_requests();
         self.put_device(id);
         self.presence_ended(id, directed);
+        self.return_requests(requests);
     }
 
     /// The account's other devices that are there see a presence of this one. Returns them, each

@@ -3,7 +3,8 @@
 
 use super::world::{Device, World, jid};
 use crate::limits::{
-    Limits, PRESENCE_BYTES_MAX, ROSTER_REQUESTS_MAX, ROSTER_STRANGERS_MAX, TAKEN_RANGES_MAX,
+    Limits, PRESENCE_BYTES_MAX, ROSTER_REQUESTS_MAX, ROSTER_STRANGERS_MAX, STRANGERS_REQUEST_BYTES_MAX,
+    STRANGERS_REQUESTS_MAX, TAKEN_RANGES_MAX,
 };
 use crate::relay::{Input, TransferItem, TransferReply, TransferRequest};
 use crate::wire::{Element, ns};
@@ -304,6 +305,26 @@ fn requests_of_a_stranger_do_not_end_the_stream_of_a_device_that_is_away() {
     let request = "<presence xmlns='jabber:client' type='subscribe' from='m@d' to='b@d'/>";
     hand_over(&mut world, "m", "b", request.to_owned(), 1);
     assert!(bob.resume(&mut world));
+}
+
+#[test]
+fn of_what_a_stranger_asks_a_device_that_is_away_little_waits_and_the_rest_is_refused() {
+    let mut world = World::new();
+    let mut mallory = Device::online(&mut world, "m", "x");
+    let mut bob = Device::online(&mut world, "b", "desk");
+    lose(&mut world, &bob);
+    let long = "x".repeat(STRANGERS_REQUEST_BYTES_MAX);
+    mallory.send(&mut world, &ASK.replace("<query", &format!("<query node='{long}'")));
+    for n in 0..2 * STRANGERS_REQUESTS_MAX {
+        mallory.send(&mut world, &ASK.replace("'ask'", &format!("'ask{n}'")));
+    }
+    mallory.drain(&mut world);
+    let refused = mallory.stanzas.iter().filter(|s| s.attr("type") == Some("error")).count();
+    assert_eq!(refused, 1 + STRANGERS_REQUESTS_MAX);
+    assert!(bob.resume(&mut world));
+    bob.drain(&mut world);
+    let asked = bob.stanzas.iter().filter(|s| s.name == "iq" && s.attr("type") == Some("get")).count();
+    assert_eq!(asked, STRANGERS_REQUESTS_MAX);
 }
 
 #[test]
