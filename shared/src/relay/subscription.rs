@@ -143,7 +143,7 @@ impl RelayEngine {
         }
         contact.heard = no;
         let before = shown(&contact);
-        let mut request = presence.clone().with_attr("to", self.config.account.as_str());
+        let request = kept_of(&presence.clone().with_attr("to", self.config.account.as_str()));
         let mut answer = None;
         let told = match change {
             Change::Subscribe if contact.from => {
@@ -164,7 +164,6 @@ impl RelayEngine {
                 false
             }
             Change::Subscribe => {
-                request = kept_of(&request);
                 contact.request = Some(request.to_frame());
                 true
             }
@@ -193,7 +192,7 @@ impl RelayEngine {
         }
         self.put_contact(contact);
         if told {
-            self.show_change(&request, change);
+            self.show_change(from, &request, change);
         }
         if after != before {
             self.push_contact(from);
@@ -210,16 +209,18 @@ impl RelayEngine {
 
     /// RFC 6121 §3.1.3: a request goes to who is there, and to who comes before it is answered;
     /// everything else to those who know the roster.
-    fn show_change(&mut self, presence: &Element, change: Change) {
-        if change != Change::Subscribe {
-            return self.interested().into_iter().for_each(|id| self.push_stanza(&id, presence));
-        }
+    fn show_change(&mut self, from: &BareJid, presence: &Element, change: Change) {
         let limits = self.config.limits;
-        let there: Vec<DeviceId> = self.devices.keys().filter(|id| self.is_available(id)).cloned().collect();
-        for id in there {
-            // Strangers must not be able to fill a stream. What one has no room for its device sees when
-            // it comes the next time.
-            if self.stream_mut(&id).is_some_and(|stream| stream.has_room_for_others(&limits)) {
+        let readers: Vec<DeviceId> = if change == Change::Subscribe {
+            self.devices.keys().filter(|id| self.is_available(id)).cloned().collect()
+        } else {
+            self.interested()
+        };
+        // Strangers must not be able to fill a stream. A request that one has no room for its device
+        // sees when it comes the next time.
+        let always = change != Change::Subscribe && self.is_contact(from);
+        for id in readers {
+            if always || self.stream_mut(&id).is_some_and(|stream| stream.has_room_for_others(&limits)) {
                 self.push_stanza(&id, presence);
             }
         }
@@ -300,7 +301,7 @@ impl RelayEngine {
     }
 }
 
-/// What is kept of a request, and shown: who asks, and what it says of itself if that is short.
+/// What is kept of a change, and shown: whose it is, and what it says of itself if that is short.
 fn kept_of(request: &Element) -> Element {
     let mut kept = Element::new(ns::CLIENT, "presence");
     for name in ["type", "from", "to", "id"] {

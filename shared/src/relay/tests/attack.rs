@@ -308,6 +308,27 @@ fn requests_of_a_stranger_do_not_end_the_stream_of_a_device_that_is_away() {
 }
 
 #[test]
+fn a_stranger_who_asks_and_takes_it_back_does_not_end_the_stream_of_a_device_that_is_away() {
+    let mut world = World::new();
+    let mut bob = Device::online(&mut world, "b", "desk");
+    bob.send(
+        &mut world,
+        "<iq xmlns='jabber:client' type='get' id='r'><query xmlns='jabber:iq:roster'/></iq>",
+    );
+    bob.drain(&mut world);
+    lose(&mut world, &bob);
+    let status = "x".repeat(PRESENCE_BYTES_MAX - 200);
+    for n in 0..1_200 {
+        let kind = ["subscribe", "unsubscribe"][n % 2];
+        let presence = format!(
+            "<presence xmlns='jabber:client' type='{kind}' from='m@d' to='b@d'><status>{status}</status></presence>"
+        );
+        hand_over(&mut world, "m", "b", presence, 1 + n as u64);
+    }
+    assert!(bob.resume(&mut world));
+}
+
+#[test]
 fn of_what_a_stranger_asks_a_device_that_is_away_little_waits_and_the_rest_is_refused() {
     let mut world = World::new();
     let mut mallory = Device::online(&mut world, "m", "x");
