@@ -21,7 +21,8 @@
 //! | [`Limits::page_stanzas_max`], [`Limits::page_bytes_max`] | nothing: a page is shorter and says that it is not the last |
 //! | [`PRESENCE_BYTES_MAX`] | `policy-violation` |
 //! | [`MULTICAST_RECIPIENTS_MAX`], [`MULTICAST_BYTES_MAX`] | `not-acceptable` |
-//! | [`BLOCKED_MAX`], [`PREFERENCES_MAX`] | `resource-constraint` |
+//! | [`BLOCKED_MAX`], [`BLOCKED_BYTES_MAX`], [`PREFERENCES_MAX`], [`PREFERENCES_BYTES_MAX`] | `resource-constraint` |
+//! | [`STRANGERS_REQUESTS_MAX`], [`STRANGERS_REQUEST_BYTES_MAX`] | `resource-constraint`, from the recipient |
 //! | [`TAKEN_RANGES_MAX`] | `resource-constraint`, and nothing is removed |
 //! | [`FLEXIBLE_LIST_MAX`], [`FLEXIBLE_LIST_BYTES_MAX`] | nothing: the list is shorter than the number of messages |
 //! | [`DEVICE_NAME_BYTES_MAX`] | `bad-request` |
@@ -69,6 +70,10 @@ pub const PRESENCE_MISSED_MAX: usize = 500;
 pub const PRESENCE_MISSED_BYTES_MAX: usize = 256 * 1024;
 /// Addresses to which one device sends its presence though they are not subscribed to it.
 pub const PRESENCE_DIRECTED_MAX: usize = 64;
+/// Requests of accounts that are no contacts that are kept for a device that is away for a moment,
+pub const STRANGERS_REQUESTS_MAX: usize = 8;
+/// ... and the bytes of each.
+pub const STRANGERS_REQUEST_BYTES_MAX: usize = 4 * 1024;
 /// Contacts of one account.
 pub const ROSTER_MAX: usize = 1_000;
 /// Bytes of a roster as it is sent, which is kept until it is acked: below `kept_bytes_max`.
@@ -79,18 +84,26 @@ pub const ROSTER_NAME_BYTES_MAX: usize = 1023;
 pub const ROSTER_GROUPS_MAX: usize = 32;
 /// Requests to see the account's presence that wait for an answer.
 pub const ROSTER_REQUESTS_MAX: usize = 200;
+/// Bytes of what such a request says beside who asks. It is kept without, if it says more.
+pub const ROSTER_REQUEST_BYTES_MAX: usize = 1024;
 /// How long it is remembered what was heard of somebody who is no contact: longer than a call
 /// from another mailbox can be on its way.
 pub const ROSTER_STRANGER_MS_MAX: u64 = 86_400_000;
+/// ... and of how many: of more, the oldest are forgotten.
+pub const ROSTER_STRANGERS_MAX: usize = 200;
 /// Recipients of one message to several (XEP-0033 §7 `not-acceptable`).
 pub const MULTICAST_RECIPIENTS_MAX: usize = 50;
 /// Bytes of one such message, once for each of its recipients.
 pub const MULTICAST_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Bytes of the states held for an inactive device (XEP-0352), before all of them are sent: with the
-/// rest of what a connection remembers, below the 16,384 bytes it may, two of which a character takes.
-pub const CSI_HELD_BYTES_MAX: usize = 6 * 1024;
+/// Length of the states held for an inactive device (XEP-0352) as they are remembered, before all of
+/// them are sent: with the rest of what a connection remembers, below the 16,384 bytes it may, two of
+/// which a character takes. One that has a quarter of it is not held.
+pub const CSI_HELD_BYTES_MAX: usize = 4608;
 /// Addresses that one account blocks.
 pub const BLOCKED_MAX: usize = 1_000;
+/// ... and their bytes: they are in the account's row, which may have 2 MB, with every character
+/// escaped if need be.
+pub const BLOCKED_BYTES_MAX: usize = 256 * 1024;
 /// Gaps that a device leaves when it confirms its messages out of order (XEP-0013).
 pub const TAKEN_RANGES_MAX: usize = 256;
 /// Messages that one list of XEP-0013 shows. After them, the next list shows the next.
@@ -99,6 +112,8 @@ pub const FLEXIBLE_LIST_MAX: usize = 500;
 pub const FLEXIBLE_LIST_BYTES_MAX: usize = 128 * 1024;
 /// JIDs that an account names in its preferences for the archive (XEP-0441).
 pub const PREFERENCES_MAX: usize = 1_000;
+/// ... and their bytes: see [`BLOCKED_BYTES_MAX`].
+pub const PREFERENCES_BYTES_MAX: usize = 256 * 1024;
 /// Nodes of one account's pubsub service (XEP-0163).
 pub const PEP_NODES_MAX: usize = 256;
 /// Items of one node.

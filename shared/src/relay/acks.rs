@@ -71,6 +71,7 @@ impl RelayEngine {
             self.put_device(id);
         }
         self.show_missed(id);
+        self.show_more_requests(id);
         self.request_ack(id);
         Ok(())
     }

@@ -7,7 +7,7 @@ use super::rows::Op;
 use super::{LogStore, RelayEngine, TransferItem};
 use crate::id::DeviceId;
 use crate::jid::{BareJid, Jid};
-use crate::limits::{BLOCKED_MAX, FRAME_BYTES_MAX};
+use crate::limits::{BLOCKED_BYTES_MAX, BLOCKED_MAX, FRAME_BYTES_MAX};
 use crate::wire::error::StanzaError;
 use crate::wire::{Element, ns, read_frame, stanza};
 use std::collections::BTreeSet;
@@ -68,7 +68,8 @@ impl RelayEngine {
         account.blocked.extend(jids.iter().cloned());
         account.blocked.sort();
         account.blocked.dedup();
-        if account.blocked.len() > BLOCKED_MAX {
+        let bytes: usize = account.blocked.iter().map(|jid| jid.to_string().len()).sum();
+        if account.blocked.len() > BLOCKED_MAX || bytes > BLOCKED_BYTES_MAX {
             return Err(StanzaError::RESOURCE_CONSTRAINT);
         }
         self.put_account(account);

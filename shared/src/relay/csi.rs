@@ -54,7 +54,7 @@ impl Csi {
     }
 
     fn is_full(&self) -> bool {
-        self.held.iter().map(String::len).sum::<usize>() > CSI_HELD_BYTES_MAX
+        self.held.iter().map(|held| remembered_length(held)).sum::<usize>() > CSI_HELD_BYTES_MAX
     }
 
     /// Takes out what is held of one account, or of all.
@@ -102,7 +102,8 @@ impl RelayEngine {
             return false;
         }
         let from = sender(element);
-        if !is_state(element) || from.is_none() || from.as_ref() == Some(&own) {
+        let holds = is_state(element) && remembered_length(&element.to_frame()) <= CSI_HELD_BYTES_MAX / 4;
+        if !holds || from.is_none() || from.as_ref() == Some(&own) {
             if let Some(from) = from {
                 self.release_states(id, Some(&from.bare));
             }
@@ -122,7 +123,9 @@ impl RelayEngine {
             return;
         }
         for element in stream.csi.take(of) {
-            self.send_kept(id, &element, Keep::WithNextRow);
+            // As if it had not been held: who was typing is stale when the device comes back.
+            let presence = stanza::kind(&element) == Some(Kind::Presence);
+            self.send_kept(id, &element, if presence { Keep::WithNextRow } else { Keep::Not });
         }
     }
 
@@ -135,6 +138,11 @@ impl RelayEngine {
             self.release_states(&id, Some(peer));
         }
     }
+}
+
+/// Characters of what is held as a connection remembers it, in JSON.
+fn remembered_length(held: &str) -> usize {
+    serde_json::to_string(held).map_or(usize::MAX, |json| json.encode_utf16().count())
 }
 
 fn read(held: &str) -> Option<Element> {

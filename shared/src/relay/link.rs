@@ -18,6 +18,7 @@ use crate::wire::stanza::{self, Kind};
 use crate::wire::{CLOSE, Element, ns, read_frame};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use std::collections::VecDeque;
 
 /// One open connection.
 #[derive(Clone, Debug)]
@@ -32,6 +33,8 @@ pub(super) struct Link {
     pub(super) foreign: bool,
     /// Who authenticated and has not bound a resource yet.
     pub(super) agent: Option<UserAgent>,
+    /// Who asks to see the account's presence and is still to be shown to the device.
+    pub(super) requests: VecDeque<BareJid>,
 }
 
 impl Link {
@@ -44,6 +47,7 @@ impl Link {
             registrations: Times::default(),
             foreign: false,
             agent: None,
+            requests: VecDeque::new(),
         }
     }
 

@@ -1,11 +1,13 @@
 //! What passes from one account to another and is stored nowhere: IQs, presence, and states
 //! (RFC 6120 §10.5, RFC 6121 §8). It goes between mailboxes as messages do (`transfer`).
 
+use super::stream::{Sent, Stream};
 use super::subscription::Change;
 use super::{LogStore, RelayEngine, TransferItem};
 use crate::id::DeviceId;
 use crate::jid::{BareJid, Jid};
-use crate::limits::FRAME_BYTES_MAX;
+use crate::limits::{FRAME_BYTES_MAX, Limits, STRANGERS_REQUEST_BYTES_MAX, STRANGERS_REQUESTS_MAX};
+use crate::sm::Window;
 use crate::wire::error::StanzaError;
 use crate::wire::stanza::{self, Kind};
 use crate::wire::{Element, read_frame};
@@ -66,7 +68,7 @@ impl RelayEngine {
             }
             // XEP-0191 §3.3: nothing else is answered.
             _ if blocked => {}
-            Some(Kind::Iq) if to.resource.is_some() => self.iq_to_device(&element, &to),
+            Some(Kind::Iq) if to.resource.is_some() => self.to_device(&element, &to),
             Some(Kind::Iq) => self.iq_in(&element, &sender, log),
             Some(Kind::Presence) => match element.attr("type").and_then(Change::named) {
                 Some(change) => self.subscription_in(from, &element, change, item.news, log),
@@ -77,23 +79,55 @@ impl RelayEngine {
         }
     }
 
-    /// To exactly this device of the account, or back (RFC 6121 §8.5.3.1, §8.5.3.2.3).
-    fn iq_to_device(&mut self, iq: &Element, to: &Jid) {
+    /// To exactly this device of the account, or back (RFC 6121 §8.5.3.1, §8.5.3.2.3). One that is
+    /// away for a moment has it when it is back; from one that does not come back its sender learns
+    /// that ([`Self::return_requests`]).
+    fn to_device(&mut self, stanza: &Element, to: &Jid) {
         let id = DeviceId(to.resource.clone().unwrap_or_default());
-        let limits = self.config.limits;
-        let asker = stanza::address(iq, "from").ok().flatten();
-        // What it asked for itself it is given as long as it is heard.
-        let is_answer = matches!(iq.attr("type"), Some("result" | "error"));
-        let room = self.stream_mut(&id).map(|stream| {
-            if is_answer { !stream.is_behind(&limits) } else { stream.has_room_for_others(&limits) }
-        });
-        let error = match room {
-            Some(true) => return self.push_stanza(&id, iq),
-            Some(false) => StanzaError::RESOURCE_CONSTRAINT,
-            None => StanzaError::SERVICE_UNAVAILABLE,
+        let error = match self.admits(&id, stanza) {
+            Ok(()) => return self.push_stanza(&id, stanza),
+            Err(error) => error,
         };
-        if let (Some(reply), Some(asker)) = (stanza::error_reply(iq, error), asker) {
+        let asker = stanza::address(stanza, "from").ok().flatten();
+        if let (Some(reply), Some(asker)) = (stanza::error_reply(stanza, error), asker) {
             self.answer_to(&asker, &reply);
+        }
+    }
+
+    /// Whether a device can be given what is for it alone: never so much that its stream ends.
+    fn admits(&self, id: &DeviceId, stanza: &Element) -> Result<(), StanzaError> {
+        let limits = self.config.limits;
+        let device = self.devices.get(id).filter(|device| !device.is_idle(self.now, &limits));
+        let stream = device.and_then(|device| device.stream.as_ref());
+        // Without a connection and without presence, nobody would learn when it is over.
+        let stream =
+            stream.filter(|stream| stream.link.is_some() || stream.presence.is_some() || is_answer(stanza));
+        let stream = stream.ok_or(StanzaError::SERVICE_UNAVAILABLE)?;
+        // What it asked for itself it is given as long as it is heard.
+        if is_answer(stanza) {
+            return if stream.is_behind(&limits) { Err(StanzaError::RESOURCE_CONSTRAINT) } else { Ok(()) };
+        }
+        let sender = stanza::address(stanza, "from").ok().flatten();
+        let bytes = stanza.to_frame().len();
+        let kept = stream.link.is_none() && stream.managed && self.is_stranger(sender.as_ref());
+        let full = kept && {
+            let strangers = stream.requests().into_iter().filter(|(from, _)| self.is_stranger(Some(from)));
+            bytes > STRANGERS_REQUEST_BYTES_MAX || strangers.count() >= STRANGERS_REQUESTS_MAX
+        };
+        let with_it = Limits { kept_bytes_max: limits.kept_bytes_max.saturating_sub(bytes), ..limits };
+        let full = full || !stream.has_room_for_others(&limits) || stream.is_behind(&with_it);
+        if full { Err(StanzaError::RESOURCE_CONSTRAINT) } else { Ok(()) }
+    }
+
+    fn is_stranger(&self, sender: Option<&Jid>) -> bool {
+        let known = |jid: &BareJid| *jid == self.config.account || self.is_contact(jid);
+        sender.is_none_or(|sender| !known(&sender.bare))
+    }
+
+    /// A stream is over: who waits for an answer of its device learns that there will be none.
+    pub(super) fn return_requests(&mut self, requests: Vec<(Jid, Element)>) {
+        for (sender, request) in requests {
+            self.refuse_from_elsewhere(&request, &sender);
         }
     }
 
@@ -136,6 +170,10 @@ impl RelayEngine {
         let kind = message.attr("type").unwrap_or("normal");
         let to_one = stanza::address(message, "to").ok().flatten().is_some_and(|to| to.resource.is_some());
         let readers = match addressed {
+            // RFC 6121 §8.5.3.1: as little lost as what is stored, and nobody would send it again.
+            Some(id) if is_groupchat(message) => {
+                return self.to_device(message, &self.config.account.with_resource(id.as_str()));
+            }
             Some(id) => vec![id],
             // RFC 6121 §8.5.2.1.1: a room would have to name the device that joined it.
             None if is_groupchat(message) => {
@@ -158,6 +196,41 @@ impl RelayEngine {
             |device: &super::stream::Device| device.stream.as_ref().is_some_and(|stream| stream.listens());
         self.devices.iter().filter(|(_, device)| is_there(device)).map(|(id, _)| id.clone()).collect()
     }
+}
+
+impl Stream {
+    /// What others have asked its device and it has not acked, each with its sender.
+    pub(super) fn requests(&self) -> Vec<(Jid, Element)> {
+        let entries = self.window.entries().filter_map(|(_, sent)| request(sent));
+        entries.collect()
+    }
+
+    /// Takes these out.
+    pub(super) fn take_requests(&mut self) -> Vec<(Jid, Element)> {
+        let requests = self.requests();
+        let (acked, sent) = (self.window.acked(), self.window.sent());
+        let mut entries = std::mem::take(&mut self.window).into_numbered();
+        entries.retain(|(_, sent)| request(sent).is_none());
+        self.window = Window::restore(acked, sent, entries);
+        requests
+    }
+}
+
+/// What its sender waits for an answer to, or to learn that it did not arrive.
+fn request(sent: &Sent) -> Option<(Jid, Element)> {
+    let Sent::Stanza(text) = sent else { return None };
+    let stanza = read_frame(text, 2 * FRAME_BYTES_MAX).ok()?;
+    let sender = stanza::address(&stanza, "from").ok().flatten().filter(|from| from.resource.is_some())?;
+    let waits = match stanza::kind(&stanza)? {
+        Kind::Iq => !is_answer(&stanza),
+        Kind::Message => is_groupchat(&stanza),
+        Kind::Presence => false,
+    };
+    waits.then_some((sender, stanza))
+}
+
+fn is_answer(stanza: &Element) -> bool {
+    matches!(stanza.attr("type"), Some("result" | "error"))
 }
 
 fn is_groupchat(message: &Element) -> bool {

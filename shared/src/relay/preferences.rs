@@ -13,7 +13,7 @@
 use super::RelayEngine;
 use crate::id::DeviceId;
 use crate::jid::{BareJid, Jid};
-use crate::limits::{FRAME_BYTES_MAX, PREFERENCES_MAX};
+use crate::limits::{FRAME_BYTES_MAX, PREFERENCES_BYTES_MAX, PREFERENCES_MAX};
 use crate::log::Direction;
 use crate::wire::error::StanzaError;
 use crate::wire::{Element, ns, read_frame, stanza};
@@ -60,7 +60,8 @@ impl Preferences {
     fn read(prefs: &Element) -> Result<Self, StanzaError> {
         let default = prefs.attr("default").and_then(Archiving::read).ok_or(StanzaError::BAD_REQUEST)?;
         let (always, never) = (jids(prefs, "always")?, jids(prefs, "never")?);
-        if always.len() + never.len() > PREFERENCES_MAX {
+        let bytes: usize = always.iter().chain(&never).map(|jid| jid.to_string().len()).sum();
+        if always.len() + never.len() > PREFERENCES_MAX || bytes > PREFERENCES_BYTES_MAX {
             return Err(StanzaError::RESOURCE_CONSTRAINT);
         }
         Ok(Self { default, always, never })

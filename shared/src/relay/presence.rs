@@ -3,7 +3,8 @@
 //!
 //! Presence is stored nowhere but with its device's stream. What a device could not be sent, as it
 //! waits to be resumed or does not ack, is kept for it, the newest of each address: a stream that
-//! goes on must not show somebody who has left.
+//! goes on must not show somebody who has left. Nothing is kept of who is no contact and was not
+//! sent the device's presence: a stranger must not be able to end a stream.
 
 use super::stream::{Device, Keep};
 use super::subscription::Change;
@@ -145,6 +146,7 @@ impl RelayEngine {
         if !self.is_available(id) {
             return;
         }
+        let known = from.bare == self.config.account || self.is_contact(&from.bare);
         let Some(stream) = self.stream_mut(id) else { return };
         if stream.link.is_some() && stream.has_room_for_others(&limits) {
             if !self.hold_state(id, presence) {
@@ -153,6 +155,9 @@ impl RelayEngine {
             return;
         }
         stream.csi.forget_presence(from);
+        if !known && !stream.directed.contains(from) {
+            return;
+        }
         stream.missed.insert(from.clone(), presence.to_frame());
         let bytes: usize = stream.missed.values().map(String::len).sum();
         if stream.missed.len() > PRESENCE_MISSED_MAX || bytes > PRESENCE_MISSED_BYTES_MAX {
@@ -287,8 +292,10 @@ impl RelayEngine {
         stream.priority = 0;
         stream.missed.clear();
         let directed = std::mem::take(&mut stream.directed);
+        let requests = stream.take_requests();
         self.put_device(id);
         self.presence_ended(id, directed);
+        self.return_requests(requests);
     }
 
     /// The account's other devices that are there see a presence of this one. Returns them, each
@@ -317,6 +324,11 @@ impl RelayEngine {
     fn available(&self) -> Vec<(DeviceId, Option<Element>)> {
         let there = self.devices.iter().filter_map(|(id, device)| Some((id.clone(), presence_of(device)?)));
         there.map(|(id, frame)| (id, read_frame(frame, 2 * FRAME_BYTES_MAX).ok())).collect()
+    }
+
+    /// Whether an account is on the roster, or either sees the other's presence.
+    pub(super) fn is_contact(&self, jid: &BareJid) -> bool {
+        self.contacts.get(jid).is_some_and(|contact| contact.listed || contact.to || contact.from)
     }
 
     /// Whether an account may know who of this one is there.

@@ -10,7 +10,9 @@ use crate::id::DeviceId;
 use crate::jid::BareJid;
 use crate::limits::{
     ROSTER_BYTES_MAX, ROSTER_GROUPS_MAX, ROSTER_MAX, ROSTER_NAME_BYTES_MAX, ROSTER_STRANGER_MS_MAX,
+    ROSTER_STRANGERS_MAX,
 };
+use crate::time::Millis;
 use crate::wire::error::StanzaError;
 use crate::wire::{Element, ns, stanza};
 use std::collections::BTreeSet;
@@ -29,7 +31,7 @@ impl ContactRow {
             request: None,
             owed: Vec::new(),
             heard: 0,
-            changed: crate::time::Millis(0),
+            changed: Millis(0),
         }
     }
 
@@ -187,12 +189,16 @@ impl RelayEngine {
     pub(super) fn put_contact(&mut self, mut contact: ContactRow) {
         contact.changed = self.now;
         let now = self.now;
-        let over = |row: &ContactRow| row.is_idle() && now.since(row.changed) > ROSTER_STRANGER_MS_MAX;
-        let strangers: Vec<BareJid> =
-            self.contacts.values().filter(|row| over(row)).map(|row| row.jid.clone()).collect();
-        for jid in strangers {
-            self.contacts.remove(&jid);
-            self.gate.write(Op::DeleteContact(jid));
+        let idle = |row: &&ContactRow| row.is_idle() && row.jid != contact.jid;
+        let idle = self.contacts.values().filter(idle);
+        let mut strangers: Vec<(Millis, BareJid)> = idle.map(|row| (row.changed, row.jid.clone())).collect();
+        strangers.sort();
+        let surplus = strangers.len().saturating_sub(ROSTER_STRANGERS_MAX.saturating_sub(1));
+        for (place, (changed, jid)) in strangers.into_iter().enumerate() {
+            if place < surplus || now.since(changed) > ROSTER_STRANGER_MS_MAX {
+                self.contacts.remove(&jid);
+                self.gate.write(Op::DeleteContact(jid));
+            }
         }
         self.contacts.insert(contact.jid.clone(), contact.clone());
         self.gate.write(Op::PutContact(contact));

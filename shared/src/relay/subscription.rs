@@ -4,13 +4,16 @@
 //! row until the other side is known to have it, and that side takes each number once. Of changes
 //! that wait, only the newest of its kind is of any use.
 
+use super::link::Link;
 use super::rows::{ContactRow, News, Op};
+use super::stream::Keep;
 use super::{LogStore, RelayEngine};
 use crate::id::DeviceId;
 use crate::jid::{BareJid, Jid};
-use crate::limits::{FRAME_BYTES_MAX, ROSTER_REQUESTS_MAX};
+use crate::limits::{FRAME_BYTES_MAX, ID_BYTES_MAX, ROSTER_REQUEST_BYTES_MAX, ROSTER_REQUESTS_MAX};
 use crate::wire::error::StanzaError;
 use crate::wire::{Element, ns, read_frame};
+use std::collections::VecDeque;
 
 /// What one side tells the other.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -140,7 +143,7 @@ impl RelayEngine {
         }
         contact.heard = no;
         let before = shown(&contact);
-        let request = presence.clone().with_attr("to", self.config.account.as_str());
+        let request = kept_of(&presence.clone().with_attr("to", self.config.account.as_str()));
         let mut answer = None;
         let told = match change {
             Change::Subscribe if contact.from => {
@@ -155,7 +158,10 @@ impl RelayEngine {
             }
             Change::Subscribe if contact.request.is_some() => false,
             Change::Subscribe if self.requests() >= ROSTER_REQUESTS_MAX => {
-                return self.too_many_requests(presence, from);
+                // Answered as if it were refused (RFC 6121 §3.2): an error would not end the waiting of
+                // the other side, and presence errors to an account are heard by nobody.
+                answer = Some("unsubscribed");
+                false
             }
             Change::Subscribe => {
                 contact.request = Some(request.to_frame());
@@ -180,13 +186,13 @@ impl RelayEngine {
         };
         let (after, seen) = (shown(&contact), contact.from);
         let is_nobody = contact.request.is_none() && !self.contacts.contains_key(from);
-        if is_nobody && after == before {
+        if is_nobody && after == before && answer.is_none() {
             // Nothing is remembered of strangers who want nothing.
             return;
         }
         self.put_contact(contact);
         if told {
-            self.show_change(&request, change);
+            self.show_change(from, &request, change);
         }
         if after != before {
             self.push_contact(from);
@@ -203,36 +209,53 @@ impl RelayEngine {
 
     /// RFC 6121 §3.1.3: a request goes to who is there, and to who comes before it is answered;
     /// everything else to those who know the roster.
-    fn show_change(&mut self, presence: &Element, change: Change) {
+    fn show_change(&mut self, from: &BareJid, presence: &Element, change: Change) {
+        let limits = self.config.limits;
         let readers: Vec<DeviceId> = if change == Change::Subscribe {
             self.devices.keys().filter(|id| self.is_available(id)).cloned().collect()
         } else {
             self.interested()
         };
+        // Strangers must not be able to fill a stream. A request that one has no room for its device
+        // sees when it comes the next time.
+        let always = change != Change::Subscribe && self.is_contact(from);
         for id in readers {
-            self.push_stanza(&id, presence);
+            if always || self.stream_mut(&id).is_some_and(|stream| stream.has_room_for_others(&limits)) {
+                self.push_stanza(&id, presence);
+            }
         }
     }
 
     /// Requests that wait for an answer, for a device that has just come.
     pub(super) fn show_requests(&mut self, id: &DeviceId) {
-        let requests: Vec<String> = self.contacts.values().filter_map(|row| row.request.clone()).collect();
-        for request in requests {
-            if let Ok(request) = read_frame(&request, 2 * FRAME_BYTES_MAX) {
-                self.send_stanza(id, &request, true);
+        let waiting = self.contacts.values().filter(|contact| contact.request.is_some());
+        let waiting: VecDeque<BareJid> = waiting.map(|contact| contact.jid.clone()).collect();
+        if let Some(link) = self.link_of(id) {
+            link.requests = waiting;
+        }
+        self.show_more_requests(id);
+    }
+
+    /// As many as there is room for: they are many, and from strangers. What is left is shown when the
+    /// device acks; and all that is not answered by then, when it comes the next time.
+    pub(super) fn show_more_requests(&mut self, id: &DeviceId) {
+        let limits = self.config.limits;
+        while self.stream_mut(id).is_some_and(|stream| stream.has_room_for_others(&limits)) {
+            let Some(jid) = self.link_of(id).and_then(|link| link.requests.pop_front()) else { return };
+            let request = self.contacts.get(&jid).and_then(|contact| contact.request.as_ref());
+            if let Some(request) = request.and_then(|text| read_frame(text, 2 * FRAME_BYTES_MAX).ok()) {
+                self.send_kept(id, &request, Keep::WithNextRow);
             }
         }
     }
 
-    fn requests(&self) -> usize {
-        self.contacts.values().filter(|contact| contact.request.is_some()).count()
+    fn link_of(&mut self, id: &DeviceId) -> Option<&mut Link> {
+        let link = self.stream_mut(id)?.link?;
+        self.links.get_mut(&link)
     }
 
-    fn too_many_requests(&mut self, request: &Element, from: &BareJid) {
-        let error = crate::wire::stanza::error_reply(request, StanzaError::RESOURCE_CONSTRAINT);
-        if let Some(error) = error {
-            self.transfers.push_presence(from, error.to_frame());
-        }
+    fn requests(&self) -> usize {
+        self.contacts.values().filter(|contact| contact.request.is_some()).count()
     }
 
     /// Somebody believes in a subscription that is not there (RFC 6121 §4.3.2).
@@ -276,6 +299,21 @@ impl RelayEngine {
         owed.sort_by_key(|(_, no)| *no);
         owed.iter().for_each(|(jid, no)| self.transfers.push_news(jid, *no));
     }
+}
+
+/// What is kept of a change, and shown: whose it is, and what it says of itself if that is short.
+fn kept_of(request: &Element) -> Element {
+    let mut kept = Element::new(ns::CLIENT, "presence");
+    for name in ["type", "from", "to", "id"] {
+        if let Some(value) = request.attr(name).filter(|value| name != "id" || value.len() <= ID_BYTES_MAX) {
+            kept.set_attr(name, value);
+        }
+    }
+    let says = |child: &&Element| child.is(ns::CLIENT, "status") || child.is(ns::NICK, "nick");
+    let says: Vec<&Element> = request.children().filter(says).collect();
+    let bytes: usize = says.iter().map(|child| child.to_frame().len()).sum();
+    let says = says.into_iter().filter(|_| bytes <= ROSTER_REQUEST_BYTES_MAX);
+    says.cloned().fold(kept, Element::with)
 }
 
 fn is_superseded(news: &News, by: &str) -> bool {

@@ -108,6 +108,8 @@ pub const ROSTER: &str = "jabber:iq:roster";
 pub const FLEXIBLE: &str = "http://jabber.org/protocol/offline";
 /// XEP-0352
 pub const CSI: &str = "urn:xmpp:csi:0";
+/// XEP-0172
+pub const NICK: &str = "http://jabber.org/protocol/nick";
 /// XEP-0033
 pub const ADDRESS: &str = "http://jabber.org/protocol/address";
 /// Ours: the account's devices (`crate::relay::devices`).

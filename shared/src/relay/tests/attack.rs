@@ -2,9 +2,13 @@
 //! end, keep its owner out, or learn what is not for him.
 
 use super::world::{Device, World, jid};
-use crate::limits::{Limits, PRESENCE_BYTES_MAX, ROSTER_MAX, ROSTER_REQUESTS_MAX, TAKEN_RANGES_MAX};
+use crate::limits::{
+    Limits, PRESENCE_BYTES_MAX, ROSTER_REQUESTS_MAX, ROSTER_STRANGERS_MAX, STRANGERS_REQUEST_BYTES_MAX,
+    STRANGERS_REQUESTS_MAX, TAKEN_RANGES_MAX,
+};
 use crate::relay::{Input, TransferItem, TransferReply, TransferRequest};
 use crate::wire::{Element, ns};
+use std::collections::BTreeSet;
 
 pub(super) const QUIET: &str = "<presence xmlns='jabber:client'><priority>-1</priority></presence>";
 pub(super) const AVAILABLE: &str = "<presence xmlns='jabber:client'/>";
@@ -138,6 +142,29 @@ fn strangers_who_ask_to_see_her_do_not_keep_her_out() {
 }
 
 #[test]
+fn requests_that_one_has_no_room_for_at_once_are_shown_one_after_another() {
+    let mut world = World::new();
+    let mut bob = Device::online(&mut world, "b", "desk");
+    bob.say(&mut world, CLOSE);
+    let name = "m".repeat(1_000);
+    for n in 100..300 {
+        let from = format!("{name}{n}");
+        let request = format!("<presence xmlns='jabber:client' type='subscribe' from='{from}@d' to='b@d'/>");
+        hand_over(&mut world, &from, "b", request, 1);
+    }
+    bob.authenticate(&mut world);
+    bob.bind_unseen(&mut world);
+    let written = world.disk(&jid("b")).written;
+    bob.send(&mut world, AVAILABLE);
+    let rows = world.disk(&jid("b")).written - written;
+    assert!(rows < 20, "{rows}");
+    pass(&mut world, 10_000, &mut [&mut bob]);
+    let asking = bob.stanzas.iter().filter(|s| s.attr("type") == Some("subscribe"));
+    let shown: BTreeSet<_> = asking.map(|s| s.attr("from")).collect();
+    assert_eq!(shown.len(), 200);
+}
+
+#[test]
 fn who_comes_and_says_more_is_not_cut_off_for_what_strangers_asked() {
     let mut world = World::new();
     let mut bob = Device::online(&mut world, "b", "desk");
@@ -186,17 +213,19 @@ fn chat_states_do_not_pile_up_for_a_device_that_nobody_looks_at() {
 #[test]
 fn what_a_connection_remembers_stays_below_what_it_may_whatever_is_held() {
     let mut world = World::new();
-    let mut bob = Device::online(&mut world, "b", &"r".repeat(1000));
+    let mut bob = Device::online(&mut world, "b", &"\\".repeat(1000));
     bob.drain(&mut world);
     bob.say(&mut world, "<inactive xmlns='urn:xmpp:csi:0'/>");
-    let status = "\\".repeat(5_900);
-    let presence = format!(
-        "<presence xmlns='jabber:client' from='m@d/x' to='b@d'><status>世{status}</status></presence>"
-    );
-    hand_over(&mut world, "m", "b", presence, 0);
-    let state = world.remembered(&jid("b"), bob.link).unwrap();
-    let characters = serde_json::to_string(&state).unwrap().encode_utf16().count();
-    assert!(2 * characters < ATTACHMENT_BYTES_MAX, "{characters} characters");
+    for length in [5_900, 300, 301, 302, 303, 304, 305, 306, 307] {
+        let status = "\\".repeat(length);
+        let presence = format!(
+            "<presence xmlns='jabber:client' from='m@d/{length}' to='b@d'><status>世{status}</status></presence>"
+        );
+        hand_over(&mut world, "m", "b", presence, 0);
+        let state = world.remembered(&jid("b"), bob.link).unwrap();
+        let characters = serde_json::to_string(&state).unwrap().encode_utf16().count();
+        assert!(2 * characters < ATTACHMENT_BYTES_MAX, "{characters} characters");
+    }
 }
 
 #[test]
@@ -229,14 +258,20 @@ fn who_asks_for_a_subscription_and_is_one_too_many_learns_it() {
         hand_over(&mut world, &from, "b", request, 1);
     }
     let mut alice = Device::online(&mut world, "a", "phone");
-    alice.stanzas.clear();
-    alice.send(&mut world, "<presence xmlns='jabber:client' type='subscribe' to='b@d' id='s'/>");
+    alice.send(
+        &mut world,
+        "<iq xmlns='jabber:client' type='get' id='r'><query xmlns='jabber:iq:roster'/></iq>",
+    );
     alice.drain(&mut world);
-    let told = alice
-        .stanzas
-        .iter()
-        .any(|s| s.name == "presence" && matches!(s.attr("type"), Some("error" | "unsubscribed")));
-    assert!(told, "{:?}", alice.stanzas);
+    alice.stanzas.clear();
+    world.answers_lost = true;
+    alice.send(&mut world, "<presence xmlns='jabber:client' type='subscribe' to='b@d' id='s'/>");
+    world.crash(&jid("b"));
+    world.answers_lost = false;
+    pass(&mut world, 5_000, &mut [&mut alice]);
+    let told = alice.stanzas.iter().filter(|s| s.attr("type") == Some("unsubscribed"));
+    assert_eq!(told.count(), 1, "{:?}", alice.stanzas);
+    assert!(!world.disk(&jid("a")).rows.contacts[&jid("b")].ask, "it waits for nothing any more");
 }
 
 #[test]
@@ -252,7 +287,7 @@ fn strangers_who_come_and_go_are_not_remembered_without_end() {
         }
     }
     let known = world.disk(&jid("b")).rows.contacts.len();
-    assert!(known <= ROSTER_MAX + ROSTER_REQUESTS_MAX, "{known} strangers");
+    assert!(known <= ROSTER_STRANGERS_MAX, "{known} strangers");
 }
 
 #[test]
@@ -270,6 +305,47 @@ fn requests_of_a_stranger_do_not_end_the_stream_of_a_device_that_is_away() {
     let request = "<presence xmlns='jabber:client' type='subscribe' from='m@d' to='b@d'/>";
     hand_over(&mut world, "m", "b", request.to_owned(), 1);
     assert!(bob.resume(&mut world));
+}
+
+#[test]
+fn a_stranger_who_asks_and_takes_it_back_does_not_end_the_stream_of_a_device_that_is_away() {
+    let mut world = World::new();
+    let mut bob = Device::online(&mut world, "b", "desk");
+    bob.send(
+        &mut world,
+        "<iq xmlns='jabber:client' type='get' id='r'><query xmlns='jabber:iq:roster'/></iq>",
+    );
+    bob.drain(&mut world);
+    lose(&mut world, &bob);
+    let status = "x".repeat(PRESENCE_BYTES_MAX - 200);
+    for n in 0..1_200 {
+        let kind = ["subscribe", "unsubscribe"][n % 2];
+        let presence = format!(
+            "<presence xmlns='jabber:client' type='{kind}' from='m@d' to='b@d'><status>{status}</status></presence>"
+        );
+        hand_over(&mut world, "m", "b", presence, 1 + n as u64);
+    }
+    assert!(bob.resume(&mut world));
+}
+
+#[test]
+fn of_what_a_stranger_asks_a_device_that_is_away_little_waits_and_the_rest_is_refused() {
+    let mut world = World::new();
+    let mut mallory = Device::online(&mut world, "m", "x");
+    let mut bob = Device::online(&mut world, "b", "desk");
+    lose(&mut world, &bob);
+    let long = "x".repeat(STRANGERS_REQUEST_BYTES_MAX);
+    mallory.send(&mut world, &ASK.replace("<query", &format!("<query node='{long}'")));
+    for n in 0..2 * STRANGERS_REQUESTS_MAX {
+        mallory.send(&mut world, &ASK.replace("'ask'", &format!("'ask{n}'")));
+    }
+    mallory.drain(&mut world);
+    let refused = mallory.stanzas.iter().filter(|s| s.attr("type") == Some("error")).count();
+    assert_eq!(refused, 1 + STRANGERS_REQUESTS_MAX);
+    assert!(bob.resume(&mut world));
+    bob.drain(&mut world);
+    let asked = bob.stanzas.iter().filter(|s| s.name == "iq" && s.attr("type") == Some("get")).count();
+    assert_eq!(asked, STRANGERS_REQUESTS_MAX);
 }
 
 #[test]
