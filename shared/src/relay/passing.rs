@@ -1,7 +1,7 @@
 //! What passes from one account to another and is stored nowhere: IQs, presence, and states
 //! (RFC 6120 §10.5, RFC 6121 §8). It goes between mailboxes as messages do (`transfer`).
 
-use super::stream::{Sent, Stream};
+use super::stream::{Keep, Sent, Stream};
 use super::subscription::Change;
 use super::{LogStore, RelayEngine, TransferItem};
 use crate::id::DeviceId;
@@ -10,7 +10,7 @@ use crate::limits::{FRAME_BYTES_MAX, Limits, STRANGERS_REQUEST_BYTES_MAX, STRANG
 use crate::sm::Window;
 use crate::wire::error::StanzaError;
 use crate::wire::stanza::{self, Kind};
-use crate::wire::{Element, read_frame};
+use crate::wire::{Element, ns, read_frame};
 
 impl RelayEngine {
     /// An IQ of one of the account's devices for somebody else.
@@ -183,11 +183,36 @@ impl RelayEngine {
             None if kind == "error" || to_one && kind == "headline" => Vec::new(),
             None => self.listening(),
         };
+        let friends = is_event(message) && self.is_friend(message);
         for id in readers {
-            if self.wants_event(&id, message) {
+            if !self.wants_event(&id, message) {
+                continue;
+            }
+            if friends {
+                self.show_event(&id, message);
+            } else {
                 self.send_stanza(&id, message, false);
             }
         }
+    }
+
+    /// An event of somebody whose presence the account sees. One that is away for a moment has it when
+    /// it is back, as events of the account itself: nobody would tell it again. One for which that is
+    /// too much must learn everything anew.
+    fn show_event(&mut self, id: &DeviceId, event: &Element) {
+        let limits = self.config.limits;
+        let Some(stream) = self.stream_mut(id) else { return };
+        if stream.link.is_none() {
+            self.push_stanza(id, event);
+        } else if !self.hold_state(id, event) {
+            let room = self.stream_mut(id).is_some_and(|stream| stream.has_room_for_others(&limits));
+            self.send_kept(id, event, if room { Keep::WithNextRow } else { Keep::Not });
+        }
+    }
+
+    fn is_friend(&self, message: &Element) -> bool {
+        let sender = stanza::address(message, "from").ok().flatten();
+        sender.and_then(|sender| self.contacts.get(&sender.bare)).is_some_and(|contact| contact.to)
     }
 
     /// The devices that are there for whatever is sent to the account.
@@ -227,6 +252,10 @@ fn request(sent: &Sent) -> Option<(Jid, Element)> {
         Kind::Presence => false,
     };
     waits.then_some((sender, stanza))
+}
+
+fn is_event(message: &Element) -> bool {
+    message.attr("type") == Some("headline") && message.child(ns::PUBSUB_EVENT, "event").is_some()
 }
 
 fn is_answer(stanza: &Element) -> bool {
