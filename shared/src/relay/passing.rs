@@ -68,7 +68,7 @@ impl RelayEngine {
             }
             // XEP-0191 §3.3: nothing else is answered.
             _ if blocked => {}
-            Some(Kind::Iq) if to.resource.is_some() => self.to_device(&element, &to),
+            Some(Kind::Iq) if to.resource.is_some() => self.hand_to_device(&element, &to),
             Some(Kind::Iq) => self.iq_in(&element, &sender, log),
             Some(Kind::Presence) => match element.attr("type").and_then(Change::named) {
                 Some(change) => self.subscription_in(from, &element, change, item.news, log),
@@ -82,7 +82,7 @@ impl RelayEngine {
     /// To exactly this device of the account, or back (RFC 6121 §8.5.3.1, §8.5.3.2.3). One that is
     /// away for a moment has it when it is back; from one that does not come back its sender learns
     /// that ([`Self::return_requests`]).
-    fn to_device(&mut self, stanza: &Element, to: &Jid) {
+    fn hand_to_device(&mut self, stanza: &Element, to: &Jid) {
         let id = DeviceId(to.resource.clone().unwrap_or_default());
         let error = match self.admits(&id, stanza) {
             Ok(()) => return self.push_stanza(&id, stanza),
@@ -172,7 +172,7 @@ impl RelayEngine {
         let readers = match addressed {
             // RFC 6121 §8.5.3.1: as little lost as what is stored, and nobody would send it again.
             Some(id) if is_groupchat(message) => {
-                return self.to_device(message, &self.config.account.with_resource(id.as_str()));
+                return self.hand_to_device(message, &self.config.account.with_resource(id.as_str()));
             }
             Some(id) => vec![id],
             // RFC 6121 §8.5.2.1.1: a room would have to name the device that joined it.
