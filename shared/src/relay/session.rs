@@ -326,6 +326,7 @@ impl RelayEngine {
         if stream.presence.is_some() {
             self.presence_ended(id, stream.directed.iter().cloned());
         }
+        self.return_requests(stream.requests());
     }
 }
 

@@ -349,6 +349,19 @@ fn of_what_a_stranger_asks_a_device_that_is_away_little_waits_and_the_rest_is_re
 }
 
 #[test]
+fn a_request_to_a_stream_that_is_given_up_for_a_new_one_is_answered() {
+    let (mut world, mut alice, mut bob) = friends(Limits::DEFAULT);
+    lose(&mut world, &bob);
+    alice.send(&mut world, ASK);
+    assert!(answer(&alice, "ask").is_none());
+    begin_again(&mut world, &mut bob, AVAILABLE);
+    alice.drain(&mut world);
+    let error = answer(&alice, "ask").and_then(|iq| iq.child(ns::CLIENT, "error")).unwrap();
+    assert!(error.child(ns::STANZA_ERRORS, "service-unavailable").is_some());
+    assert_eq!(answer(&bob, "ask"), None);
+}
+
+#[test]
 fn the_row_of_an_account_stays_below_what_a_row_may_have_whomever_it_blocks() {
     let mut world = World::new();
     let mut bob = Device::online(&mut world, "b", "desk");
