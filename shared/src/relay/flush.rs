@@ -38,6 +38,15 @@ impl Stream {
         self.has_room(limits) && taken.len() + under_way < TAKEN_RANGES_MAX
     }
 
+    /// A row was sent ahead. Without acks, sent is all that can be known.
+    fn note_ahead(&mut self, seq: StanzaSeq, taken: &mut Taken) {
+        if self.managed {
+            self.window.push(Sent::Row(seq));
+        } else {
+            taken.add(seq, seq);
+        }
+    }
+
     /// Whether what waits in the log waits on until more is acked. A window is filled by halves: a
     /// device that acks every message would otherwise have the log read, and the stream's row
     /// written, for every message.
@@ -139,19 +148,13 @@ impl RelayEngine {
             for row in rows {
                 let is_new =
                     row.seq > device.cursor && !device.taken.contains(row.seq) && !sent.contains(&row.seq);
-                // What does not even hold the name need not be read.
-                let named = is_new && row.stanza.contains(id.as_str());
                 let reader = Reader { account: &account, device: id, carbons: false, late: true };
-                let message = named.then(|| delivery::view(&row, reader)).flatten();
-                if let Some(message) = message.filter(|message| is_for(message, id)) {
+                if let Some(message) = for_it_alone(&row, reader).filter(|_| is_new) {
                     if !stream.has_room_ahead(&device.taken, &limits) {
                         break 'turn;
                     }
                     frames.push(message.to_frame());
-                    match stream.managed {
-                        true => drop(stream.window.push(Sent::Row(row.seq))),
-                        false => device.taken.add(row.seq, row.seq),
-                    }
+                    stream.note_ahead(row.seq, &mut device.taken);
                 }
                 stream.ahead = row.seq.next();
             }
@@ -177,16 +180,11 @@ impl RelayEngine {
                 continue;
             }
             let reader = Reader { account: &account, device: id, carbons: false, late: false };
-            let named = row.stanza.contains(id.as_str());
-            let message = named.then(|| delivery::view(row, reader)).flatten();
-            if let Some(message) = message.filter(|message| is_for(message, id)) {
+            if let Some(message) = for_it_alone(row, reader) {
                 if !stream.has_room_ahead(&device.taken, &limits) {
                     continue;
                 }
-                match stream.managed {
-                    true => drop(stream.window.push(Sent::Row(row.seq))),
-                    false => device.taken.add(row.seq, row.seq),
-                }
+                stream.note_ahead(row.seq, &mut device.taken);
                 frames.push((id.clone(), link, message.to_frame()));
             }
             stream.ahead = row.seq.next();
@@ -198,8 +196,14 @@ impl RelayEngine {
     }
 }
 
-/// Whether a message names this device.
-fn is_for(message: &Element, id: &DeviceId) -> bool {
-    let to = stanza::address(message, "to").ok().flatten();
-    to.and_then(|to| to.resource).is_some_and(|resource| resource == id.as_str())
+/// A row as its reader is sent it, if it names this reader.
+fn for_it_alone(row: &LogRow, reader: Reader<'_>) -> Option<Element> {
+    let name = reader.device.as_str();
+    // What does not even hold the name need not be read, unless the name is written otherwise in XML.
+    if !name.contains(['&', '<', '>', '\'', '"']) && !row.stanza.contains(name) {
+        return None;
+    }
+    let message = delivery::view(row, reader)?;
+    let to = stanza::address(&message, "to").ok().flatten()?;
+    (to.resource.as_deref() == Some(name)).then_some(message)
 }

@@ -136,6 +136,26 @@ fn a_device_of_negative_priority_is_sent_what_is_for_it_and_later_the_rest_once(
 }
 
 #[test]
+fn a_device_of_negative_priority_may_have_any_name() {
+    const NAME: &str = "Bob's <&> \"desk\"";
+    let mut world = World::new();
+    let mut alice = Device::online(&mut world, "a", "phone");
+    let mut bob = Device::online(&mut world, "b", NAME);
+    bob.send(&mut world, "<presence xmlns='jabber:client'><priority>-1</priority></presence>");
+    let to = Element::new("jabber:client", "message")
+        .with_attr("to", format!("b@d/{NAME}"))
+        .with_attr("type", "chat");
+    let say = |body: &str| to.clone().with(Element::new("jabber:client", "body").with_text(body)).to_frame();
+    alice.send(&mut world, &say("live"));
+    bob.drain(&mut world);
+    world.input(&jid("b"), Input::LinkDown(bob.link));
+    alice.send(&mut world, &say("away"));
+    assert!(bob.resume(&mut world));
+    bob.drain(&mut world);
+    assert_eq!(bob.bodies, ["live", "away"]);
+}
+
+#[test]
 fn states_and_headlines_go_to_who_is_listening() {
     let (mut world, mut alice, mut bob) = two();
     let mut quiet = Device::online(&mut world, "b", "quiet");
